@@ -1,0 +1,91 @@
+"""Frozen values that every room may import: ids, kinds and the few records that cross walls."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from dataclasses import dataclass
+from typing import NewType
+
+ChunkHash = NewType("ChunkHash", bytes)
+"""BLAKE3-256 of a chunk's bytes (32 bytes).  Never leaves the encryption."""
+BlobHash = NewType("BlobHash", bytes)
+"""BLAKE3-256 of a stored object's bytes (32 bytes): its name."""
+
+StoreId = NewType("StoreId", uuid.UUID)
+HostId = NewType("HostId", uuid.UUID)
+SourceId = NewType("SourceId", uuid.UUID)
+SnapshotId = NewType("SnapshotId", uuid.UUID)
+ExportId = NewType("ExportId", uuid.UUID)
+KeyId = NewType("KeyId", uuid.UUID)
+
+
+def uuid7(milliseconds: int, randomness: bytes) -> uuid.UUID:
+    """A version 7 UUID (RFC 9562): 48 bits of Unix time in milliseconds, then 74 of the 80 bits of `randomness` (10 bytes)."""
+    value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(randomness, "big")
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return uuid.UUID(int=value)
+
+
+class Kind(enum.IntEnum):
+    """What a path is.  The numbers are part of the export's format."""
+
+    FILE = 1
+    DIRECTORY = 2
+    SYMLINK = 3
+    FIFO = 4
+    CHARACTER_DEVICE = 5
+    BLOCK_DEVICE = 6
+
+
+class SnapshotState(enum.StrEnum):
+    """`complete`: a manifest is published.  `partial`: only keeps the blobs of a long run alive."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+
+
+class ProblemKind(enum.StrEnum):
+    """Why a path is not, or not quite, in a snapshot."""
+
+    UNREADABLE = "unreadable"
+    MISSING = "missing"
+    CHANGED = "changed"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One path that a snapshot could not take as it should; `detail` is what the system said."""
+
+    path: bytes
+    kind: ProblemKind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """An object of blobs/ as a manifest names it: hash of the object's bytes and their number."""
+
+    hash: BlobHash
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRef:
+    """One export in a manifest's chain: the folder it lies in, its size in bytes, and two hashes of its bytes."""
+
+    id: ExportId
+    size: int
+    blake3: bytes
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk begins in a blob's raw bytes (all frames' contents end to end), and its length, in bytes."""
+
+    hash: ChunkHash
+    raw_offset: int
+    size: int
