@@ -1,0 +1,105 @@
+"""The single values of a configuration: text in, checked value out.  The command line uses the same checks.
+
+Each raises UsageError for a text that is no such value.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import get_args
+
+from vaultpy.config.values import Compare
+from vaultpy.errors import UsageError
+
+_SSH_ED25519 = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
+_SOURCE_NAME = re.compile(r"\w[\w.+-]{0,63}")
+
+
+def check_source_name(name: str) -> str:
+    """`name`, when it can stand in `SOURCE@TIME` and in a table's header.  Raises UsageError."""
+    if not _SOURCE_NAME.fullmatch(name) or name == "latest":
+        raise UsageError(
+            f"source name {name!r}: not a name", hint="1 to 64 letters, digits, `_`, `-`, `.`, `+`; `latest` is taken"
+        )
+    return name
+
+
+def check_source_path(text: str) -> bytes:
+    """A source's path as bytes, without doubled or trailing slashes.  Raises UsageError unless absolute and plain."""
+    parts = [part for part in text.split("/") if part]
+    if not text.startswith("/") or "\0" in text or {".", ".."} & set(parts):
+        raise UsageError(f"path {text!r}: not an absolute path", hint="write it from `/` on, without `.` and `..`")
+    return os.fsencode("/" + "/".join(parts))
+
+
+def check_tag(text: str) -> str:
+    """A tag as it is.  Raises UsageError for one that is empty or has a comma, a space or a control character."""
+    if not text or "," in text or not text.isprintable() or " " in text:
+        raise UsageError(f"tag {text!r}: not a tag", hint="write visible characters, no spaces and no commas")
+    return text
+
+
+def check_store_url(text: str) -> str:
+    """Has the form of a URL; which schemes there are is known to the stores."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*://.+", text):
+        raise UsageError(f"{text!r} is not a store's URL", hint="write file:///absolute/path or s3://bucket/prefix")
+    return text
+
+
+def check_state(text: str) -> Path:
+    """An absolute path."""
+    if not os.path.isabs(text) or "\0" in text:
+        raise UsageError(f"{text!r} is not an absolute path")
+    return Path(text)
+
+
+def check_uuid(text: str) -> uuid.UUID:
+    """A UUID in its usual form of 36 characters."""
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or str(parsed) != text.lower():
+        raise UsageError(f"{text!r} is not a UUID")
+    return parsed
+
+
+def check_recipient(text: str) -> str:
+    """The form of a store key's public half; whether it is a key, `keys` finds when it uses it."""
+    if not re.fullmatch(r"age1[0-9a-z]{20,}", text):
+        raise UsageError(f"{text!r} is not an age recipient", hint="it begins with `age1`, as `init` wrote it")
+    return text
+
+
+def check_signer(text: str) -> str:
+    """A host's signing key: OpenSSH's `ssh-ed25519 AAAA…`, or its fingerprint `SHA256:…`."""
+    if not _is_fingerprint(text) and not _is_public_key(text):
+        raise UsageError(f"{text!r} is not a signer", hint="write `ssh-ed25519 AAAA…` or `SHA256:…`")
+    return text
+
+
+def _is_fingerprint(text: str) -> bool:
+    return re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", text) is not None
+
+
+def _is_public_key(text: str) -> bool:
+    kind, _, rest = text.partition(" ")
+    try:
+        raw = base64.b64decode(rest.partition(" ")[0], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return kind == "ssh-ed25519" and raw.startswith(_SSH_ED25519) and len(raw) == len(_SSH_ED25519) + 32
+
+
+def check_compare(text: str) -> Compare:
+    """One of the ways to tell a changed file."""
+    choices: tuple[Compare, ...] = get_args(Compare)
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise UsageError(f"{text!r} is not one of {', '.join(choices)}")
