@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from vaultpy.age import (
     ArmorError,
     HeaderError,
+    HybridIdentity,
     PayloadError,
+    X25519Identity,
     decode_armor,
     encode_armor,
     encrypted_size,
     plaintext_size,
 )
-from vaultpy.age.format import Stanza, decode_header, encode_header
+from vaultpy.age.format import FILE_KEY_SIZE, Stanza, decode_header, encode_base64, encode_header
 
 PIECE = 65536
 PLAIN = random.Random(3).randbytes(1000)
@@ -79,3 +81,44 @@ def test_a_changed_letter_never_decodes_to_the_same_bytes(data: st.DataObject) -
     text[at] = data.draw(st.integers(0, 255).filter(lambda value: value != text[at]))
     with contextlib.suppress(ArmorError):
         assert decode_armor(bytes(text)) != PLAIN[:100]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"-> a\n\n", b""),
+        (b"\n---", b"\n----"),
+        (b"\n---", b"\n---x"),
+        (b"\n--- ", b"\n---  "),
+        (b"-> a\n", b"->\n"),
+        (b"-> a\n", b"-> \n"),
+        (b"-> a\n", b"-> a \n"),
+        (b"-> a\n", b"-> \x7f\n"),
+        (b"/v1\n", b"/v2\n"),
+    ],
+)
+def test_a_header_out_of_form_is_refused(old: bytes, new: bytes) -> None:
+    header = encode_header([Stanza(("a",), b"")], bytes(FILE_KEY_SIZE))
+    assert decode_header(header).stanzas
+    with pytest.raises(HeaderError):
+        decode_header(header.replace(old, new))
+
+
+@pytest.mark.parametrize("identity", [X25519Identity.generate(), HybridIdentity.generate()], ids=["x25519", "hybrid"])
+@pytest.mark.parametrize(("share", "body"), [(-1, 0), (1, 0), (0, -1), (0, 1)])
+def test_a_stanza_with_parts_of_a_wrong_size_is_refused_before_it_is_tried(
+    identity: X25519Identity | HybridIdentity, share: int, body: int
+) -> None:
+    kind, size = ("X25519", 32) if isinstance(identity, X25519Identity) else ("mlkem768x25519", 1120)
+    stanza = Stanza((kind, encode_base64(b"\t" * (size + share)).decode()), bytes(32 + body))
+    with pytest.raises(HeaderError, match="wrong size"):
+        identity.unwrap(stanza)
+
+
+@pytest.mark.parametrize("blank", [b"\v", b"\f", b"\xa0", b"\0"])
+def test_only_the_blanks_of_the_format_may_stand_around_armor(blank: bytes) -> None:
+    text = encode_armor(PLAIN)
+    assert decode_armor(b" \t\r\n" + text + b"\r\n \t") == PLAIN
+    for around in (blank + text, text + blank):
+        with pytest.raises(ArmorError):
+            decode_armor(around)
