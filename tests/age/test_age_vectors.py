@@ -48,8 +48,8 @@ GIVES_OUT_LESS = {
     "stream_two_final_chunks_full",
     "stream_two_final_chunks_second",
 }
-"""Files in which a piece is marked as final and is not the last, or the other way round.  The payload hashes were made by
-a reader that notices only after giving that piece out; vaultpy looks whether something follows first, and does not."""
+"""Files in which a piece is marked as final and is not the last, or the other way round.  The payload hashes were made
+by a reader that notices only after giving that piece out; vaultpy looks first, and does not."""
 
 
 @dataclass(frozen=True)

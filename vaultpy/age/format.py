@@ -22,7 +22,7 @@ from vaultpy.age.errors import HeaderError, HeaderMacError
 
 FILE_KEY_SIZE = 16
 MAX_HEADER_SIZE = 64 * 1024
-"""What is accepted, in bytes (some 600 X25519 recipients).  The format sets no limit; a reader of hostile bytes must."""
+"""What is accepted, in bytes (600 X25519 recipients).  The format has no limit; reading hostile bytes needs one."""
 
 _VERSION_LINE = b"age-encryption.org/v1\n"
 _MAC_MARK = b"---"
