@@ -1,0 +1,62 @@
+# Everything happens in .venv, which is made with the first Python >= 3.11 that is found (or PYTHON=…).
+# `make demo` and `make test` need nothing else; `make check` is what has to be clean before a commit.
+
+VENV := .venv
+BIN := $(VENV)/bin
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+WORKERS ?= 2
+TESTS ?= tests
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check format docs clean help
+help:
+	@echo "make demo    install, then snapshot, verify and restore a real folder (SRC= chooses it)"
+	@echo "make test    install, then run the tests (TESTS= chooses some, WORKERS= how many at once)"
+	@echo "make check   format, lint, types, layers and generated docs"
+	@echo "make format  put the sources into shape"
+	@echo "make docs    write docs/cli.md anew"
+	@echo "make clean   remove what the others made"
+
+demo: $(VENV)/installed
+	@$(BIN)/python tests/demo.py $(if $(SRC),--source '$(SRC)')
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict vaultpy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m vaultpy.cli.docs | diff docs/cli.md - || { echo "docs/cli.md is old: run make docs" >&2; exit 1; }
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m vaultpy.cli.docs > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+
+clean:
+	rm -rf $(VENV) demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Installed anew only when pyproject.toml changes: the install is an editable one, so sources need no other.
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $(VENV)/installed $@
+
+$(VENV)/bin/python:
+	@for python in $(or $(PYTHON),$(CANDIDATES)); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        if $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	            echo "$$python -m venv $(VENV)"; exec $$python -m venv $(VENV); \
+	        fi; \
+	        echo "$$python has no venv module: install your distribution's python3-venv" >&2; exit 1; \
+	    fi; \
+	done; \
+	echo "no Python >= 3.11 found (looked for: $(or $(PYTHON),$(CANDIDATES))); name one: make PYTHON=/path/to/python3" >&2; \
+	exit 1
