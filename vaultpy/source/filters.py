@@ -1,0 +1,213 @@
+"""What is left out of a source: patterns in gitignore's syntax, and caches that say so themselves.
+
+The rules, as gitignore's manual has them, with the source path as the folder that the ignore file lies in:
+
+- the last pattern that matches a path decides; `!` takes back what an earlier pattern left out;
+- a directory that is left out is not entered, so nothing below it can be taken back;
+- a pattern without a slash (but at its end) matches the name at any depth; with one it is anchored: it matches the
+  whole path below the source path;
+- a `/` at the end: directories only; `*`, `?` and `[...]` never match a slash; `**` as a whole segment is any depth.
+
+One addition, because people copy paths: an anchored pattern that begins with the source path itself, written
+absolutely, means that place.  For the source path /home/anna, `/home/anna/.cache` and `/home/*/.cache` are `/.cache`.
+The first segment has to be there literally, so `/*/x` keeps its meaning.  A source path itself is never left out.
+
+pathspec translates the globs to regular expressions.  Which pattern decides is told here, because pathspec answers for
+files and not for directories: with `*`, `!*/`, `!*.c` it would leave every directory out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pathspec import GitIgnoreSpec
+
+from vaultpy.errors import UsageError
+
+CACHE_TAG = b"CACHEDIR.TAG"
+_CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+
+_NEWLINE = "\udc0a"
+"""Stands for a newline in names and patterns: `.` and `$` treat newlines as no other character.  No name holds it, as
+surrogates only stand for bytes from 0x80 on."""
+
+_POSIX_CLASS = re.compile(r"\[[:.=].*?[:.=]\]")
+_NAME_END = "(?:(?P<ps_d>/)|$)"
+
+Verdict = Callable[[str, bool], str | None]
+"""A name (as os.fsdecode has it) and whether it is a directory in; the pattern that leaves it out, or None, out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    text: str
+    negated: bool
+    directories_only: bool
+    by_name: bool
+    glob: str
+    regex: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The patterns of one source path, compiled.
+
+    Most paths are left out by nothing.  So the patterns that can leave something out are first asked together, by a set
+    lookup, a suffix test and one regular expression; only where one of them matches are the rules gone through.
+    """
+
+    rules: tuple[_Rule, ...]
+    """The last pattern first."""
+    names: frozenset[str]
+    suffixes: tuple[str, ...]
+    name_regex: re.Pattern[str] | None
+    path_regex: re.Pattern[str] | None
+
+    def within(self, folder: bytes) -> Verdict:
+        """The verdict on what a folder holds; `folder` is its path below the source path (b"" for that itself)."""
+        prefix = _readable(folder) + "/" if folder else ""
+        names, suffixes, name_regex, path_regex = self.names, self.suffixes, self.name_regex, self.path_regex
+
+        def verdict(name: str, is_directory: bool) -> str | None:
+            if "\n" in name:
+                name = name.replace("\n", _NEWLINE)
+            if (
+                name in names
+                or name.endswith(suffixes)
+                or (name_regex is not None and name_regex.match(name))
+                or (path_regex is not None and path_regex.match(prefix + name))
+            ):
+                return self._decide(name, prefix + name, is_directory)
+            return None
+
+        return verdict
+
+    def excluded(self, path: bytes, is_directory: bool) -> str | None:
+        """The pattern that leaves out this path below the source path, if none of its parents is left out already."""
+        folder, _, name = path.rpartition(b"/")
+        return self.within(folder)(os.fsdecode(name), is_directory)
+
+    def _decide(self, name: str, path: str, is_directory: bool) -> str | None:
+        for rule in self.rules:
+            if (is_directory or not rule.directories_only) and rule.regex.match(name if rule.by_name else path):
+                return None if rule.negated else rule.text
+        return None
+
+
+def compile_filter(patterns: Iterable[str], root: bytes = b"/") -> Filter | None:
+    """The filter for the source path `root` (absolute); None when no pattern says anything.
+
+    Raises UsageError for a pattern that does not parse: ignoring it would store what should be left out.
+    """
+    above = [segment for segment in _readable(root).split("/") if segment]
+    rules = [rule for text in patterns if (rule := _parse(text, above)) is not None]
+    if not any(not rule.negated for rule in rules):
+        return None
+    return _prepare(rules)
+
+
+def _prepare(rules: Sequence[_Rule]) -> Filter:
+    names: set[str] = set()
+    suffixes: set[str] = set()
+    name_globs: list[str] = []
+    path_globs: list[str] = []
+    for rule in rules:
+        if rule.negated:
+            continue
+        if not rule.by_name:
+            path_globs.append(rule.regex.pattern)
+        elif _is_literal(rule.glob):
+            names.add(rule.glob)
+        elif rule.glob.startswith("*") and _is_literal(rule.glob[1:]):
+            suffixes.add(rule.glob[1:])
+        else:
+            name_globs.append(rule.regex.pattern)
+    return Filter(tuple(reversed(rules)), frozenset(names), tuple(suffixes), _any_of(name_globs), _any_of(path_globs))
+
+
+def _any_of(globs: Sequence[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(f"(?:{glob})" for glob in globs)) if globs else None
+
+
+def _parse(text: str, above: Sequence[str]) -> _Rule | None:
+    """One line of patterns; None for a comment, an empty line, and what gitignore says matches nothing."""
+    line = text if text.endswith("\\ ") else text.rstrip()
+    if not line or line.startswith("#"):
+        return None
+    # Names are compared as Python decodes them, which need not be UTF-8; a pattern of the configuration is UTF-8.
+    line = _readable(line.encode("utf-8", "surrogateescape"))
+    negated = line.startswith("!")
+    glob = line[negated:]
+    directories_only = glob.endswith("/")
+    glob = glob.removesuffix("/")
+    if not glob or glob.endswith("/"):
+        return None
+    if glob.startswith("**/") and "/" not in glob[3:]:
+        glob = glob[3:]
+    by_name = "/" not in glob
+    if not by_name:
+        glob = _below(glob, above, text)
+    return _Rule(text, negated, directories_only, by_name, glob, _compile(glob, text))
+
+
+def _below(glob: str, above: Sequence[str], text: str) -> str:
+    """An anchored pattern that begins with the source path itself, without that beginning."""
+    segments = glob.split("/")[1:]
+    if glob.startswith("/") and above and len(segments) > len(above) and segments[0] == above[0]:
+        pairs = zip(segments, above, strict=False)
+        if all("**" not in segment and _compile(segment, text).match(name) for segment, name in pairs):
+            return "/" + "/".join(segments[len(above) :])
+    return glob
+
+
+def _compile(glob: str, text: str) -> re.Pattern[str]:
+    """The regular expression, for `match`, of a name or of a path that is written without a slash at its end."""
+    # Anchoring everything also takes the meaning from `!` and `#` at the beginning.
+    anchored = "/" + glob.removeprefix("/")
+    try:
+        if _POSIX_CLASS.search(glob):
+            raise ValueError("classes such as [:alpha:] are not known")
+        if (len(glob) - len(glob.rstrip("\\"))) % 2:
+            raise ValueError("nothing follows the backslash at its end")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `[[]` is a bracket here, and may be a nested set one day
+            regex = next(iter(GitIgnoreSpec.from_lines([anchored]).patterns)).regex
+            if regex is None:
+                raise ValueError("a bracket is not closed")
+            # A path below one that matches is not asked: what is left out is not entered.
+            whole = regex.pattern.replace(_NAME_END, "$")
+            return re.compile(whole if whole.startswith("^") else f"^.*{whole}")  # `**/*/**` becomes a mere `/`
+    except (ValueError, re.error) as error:
+        raise UsageError(
+            f"exclude pattern {text!r}: {error}",
+            hint="put a backslash before *, ?, [ and \\ to mean the character itself",
+        ) from error
+
+
+def _is_literal(glob: str) -> bool:
+    return not any(char in glob for char in "*?[\\")
+
+
+def _readable(path: bytes) -> str:
+    return os.fsdecode(path).replace("\n", _NEWLINE)
+
+
+def is_cache(dir_fd: int) -> bool:
+    """Whether a directory holds a CACHEDIR.TAG with the right first 43 bytes (https://bford.info/cachedir/).
+
+    A tag that cannot be read says nothing: the directory is stored.
+    """
+    try:
+        fd = os.open(CACHE_TAG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    except OSError:
+        return False
+    try:
+        return os.read(fd, len(_CACHE_SIGNATURE)) == _CACHE_SIGNATURE
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

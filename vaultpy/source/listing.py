@@ -1,0 +1,125 @@
+"""What is in one directory: the part of a walk that runs once per file, so it does nothing that it need not."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from vaultpy.errors import SourceError
+from vaultpy.model import Problem
+from vaultpy.source.failures import to_problem, translate
+from vaultpy.source.filters import CACHE_TAG, Verdict, is_cache
+
+Entry = tuple[bytes, os.stat_result]
+"""A name in a folder, and what was there when it was listed (links not followed)."""
+
+by_name = itemgetter(0)
+
+_ENCODING = sys.getfilesystemencoding()
+_ERRORS = sys.getfilesystemencodeerrors()
+_TYPE = 0o170000
+_NOTHING_IN_IT = frozenset({stat.S_IFSOCK, stat.S_IFDOOR, stat.S_IFPORT}) - {0}
+"""Kinds that have no content and that only their maker can make again (S_IFDOOR and S_IFPORT are 0 where unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """What a listing leaves out.
+
+    `skip`: (device, inode) of this program's own files and folders.  `verdict`: from a filter, for this folder.
+    `on_excluded`: called with the path and the pattern of everything that the verdict leaves out.
+    """
+
+    skip: frozenset[tuple[int, int]] = frozenset()
+    verdict: Verdict | None = None
+    on_excluded: Callable[[bytes, str], None] | None = None
+
+
+@dataclass(slots=True)
+class Listing:
+    """What was found in a directory; entries and directories in the byte order of their names."""
+
+    entries: list[Entry] = field(default_factory=list)
+    directories: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    left_out: list[bytes] = field(default_factory=list)
+    skipped: int = 0
+
+
+def list_folder(fd: int, path: bytes, leave: Leave) -> Listing:
+    """List and stat everything in an open directory, whose absolute path only serves for naming things.
+
+    What vanishes or fails meanwhile is a problem of the listing.  Raises VaultpyError for a lack of descriptors or
+    memory, which is nobody's problem but ours.
+    """
+    listing = Listing()
+    try:
+        with os.scandir(fd) as found:
+            _take(found, path, leave, listing)
+    except OSError as error:  # the directory itself fails: what was read of it so far is kept
+        listing.problems.append(_problem(path, error))
+    listing.entries.sort(key=by_name)
+    listing.directories.sort(key=by_name)
+    return listing
+
+
+def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: Listing) -> None:
+    verdict, skip = leave.verdict, leave.skip
+    own_inodes = frozenset(inode for _, inode in skip)
+    entries, directories = listing.entries, listing.directories
+    for entry in found:
+        name = entry.name.encode(_ENCODING, _ERRORS)
+        try:
+            # The filter first: who excludes a mount that even root may not look at does not want to hear of it.
+            if (
+                verdict is not None
+                and (pattern := verdict(entry.name, entry.is_dir(follow_symlinks=False))) is not None
+            ):
+                if leave.on_excluded is not None:
+                    leave.on_excluded(join(path, name), pattern)
+                continue
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            listing.problems.append(_problem(join(path, name), error))
+            continue
+        if status.st_ino in own_inodes and (status.st_dev, status.st_ino) in skip:
+            listing.left_out.append(join(path, name))
+            continue
+        kind = status.st_mode & _TYPE
+        if kind == stat.S_IFDIR:
+            directories.append((name, status))
+        elif kind in _NOTHING_IN_IT:
+            listing.skipped += 1
+            continue
+        entries.append((name, status))
+
+
+def keep_only_cache_tag(
+    fd: int, path: bytes, listing: Listing, on_excluded: Callable[[bytes, str], None] | None
+) -> None:
+    """Where a directory says that it is a cache, forget all of it but the tag, which a restored cache needs again."""
+    if not any(name == CACHE_TAG for name, _ in listing.entries) or not is_cache(fd):
+        return
+    if on_excluded is not None:
+        for name, _ in listing.entries:
+            if name != CACHE_TAG:
+                on_excluded(join(path, name), "CACHEDIR.TAG")
+    listing.entries[:] = [entry for entry in listing.entries if entry[0] == CACHE_TAG]
+    listing.directories.clear()
+    listing.problems.clear()
+
+
+def join(folder: bytes, name: bytes) -> bytes:
+    """The path of a name in a folder, `/` among them."""
+    return b"%b/%b" % (folder.rstrip(b"/"), name)
+
+
+def _problem(path: bytes, error: OSError) -> Problem:
+    failure = translate(error)
+    if not isinstance(failure, SourceError):
+        raise failure from error
+    return to_problem(path, failure)

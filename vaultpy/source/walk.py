@@ -1,0 +1,188 @@
+"""Going through the paths of a source: one Folder per directory, parents first, entries in the order of their names.
+
+The first folders are those that lead to the source's paths (`/` and `/home` for the path /home/anna), with only the
+entries on the way.  So every path of a snapshot but `/` is an entry of exactly one folder.
+
+What moves meanwhile is noted, never fatal.  The walk holds one directory's entries in memory, and of the directories
+above it the subdirectories that are still to come.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from vaultpy.errors import ReplacedError, SourceError, VanishedError
+from vaultpy.model import Problem, ProblemKind
+from vaultpy.source.descent import Descent
+from vaultpy.source.failures import explain, to_problem
+from vaultpy.source.filters import Filter, compile_filter
+from vaultpy.source.listing import Entry, Leave, by_name, join, keep_only_cache_tag, list_folder
+from vaultpy.source.roots import Found, Roots
+
+NO_FD = -1
+"""The descriptor of a folder that could not be opened.  The system refuses it everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One directory."""
+
+    path: bytes
+    """Absolute; longer than the kernel takes in a deep tree, so open things through `fd`."""
+    fd: int
+    """Valid until the next folder is asked for.  NO_FD (and no entries) where the directory could not be opened.  A
+    folder above the source's paths that may be passed through but not read has one that only serves for lookups."""
+    stat: os.stat_result
+    entries: list[Entry]
+    """What is in it, subdirectories too, without what is excluded."""
+    problems: list[Problem] = field(default_factory=list)
+    """What is in it and could not be looked at; or that it could not be opened, or listed to its end, itself."""
+    left_out: list[bytes] = field(default_factory=list)
+    """Paths of this program's own things (`WalkOptions.skip`): to be said aloud."""
+    skipped: int = 0
+    """Sockets and other things that hold nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOptions:
+    """What to leave out.
+
+    `exclude`: patterns (see `filters`).  `exclude_caches`: of a directory with a valid CACHEDIR.TAG only the tag is
+    kept.  `one_file_system`: a directory where something else is mounted is an entry, and is not entered.  `skip`:
+    (device, inode) of files and directories that are left out whole.  `on_excluded` is called with the path of whatever
+    the first three leave out, and with the pattern, `CACHEDIR.TAG` or `another file system`.
+    """
+
+    exclude: tuple[str, ...] = ()
+    exclude_caches: bool = False
+    one_file_system: bool = False
+    skip: frozenset[tuple[int, int]] = frozenset()
+    on_excluded: Callable[[bytes, str], None] | None = None
+
+
+def walk(roots: Roots, options: WalkOptions) -> Iterator[Folder]:
+    """All folders of a source; `roots` comes from `plan_roots`, whose problems are the caller's to note.
+
+    Raises UsageError for a pattern that does not parse; the tree itself raises nothing.  Close the iterator, or exhaust
+    it, to close its descriptors.
+    """
+    trees = [
+        _Tree(path, found, options, compile_filter(options.exclude, path))
+        for path, found in roots.roots
+        if stat.S_ISDIR(found.st_mode) and not _is_own(found, options)
+    ]
+    for ancestor in roots.ancestors:
+        yield from _on_the_way(ancestor, roots, options)
+    for tree in trees:
+        yield from _walk_tree(tree)
+
+
+@dataclass(slots=True)
+class _Tree:
+    path: bytes
+    found: os.stat_result
+    options: WalkOptions
+    chosen: Filter | None
+    device: int | None = None
+    """What the root turned out to be on: it may be mounted only as we enter."""
+
+
+def _on_the_way(ancestor: Found, roots: Roots, options: WalkOptions) -> Iterator[Folder]:
+    """A folder above the source's paths, with the entries that lead to them."""
+    path, found = ancestor
+    below = [one for one in (*roots.ancestors, *roots.roots) if one[0] != b"/" and os.path.dirname(one[0]) == path]
+    entries = [(os.path.basename(one), seen) for one, seen in below if not _is_own(seen, options)]
+    left_out = [one for one, seen in below if _is_own(seen, options)]
+    try:
+        fd = _open_for_lookup(path)
+    except OSError as error:
+        yield Folder(path, NO_FD, found, [], [Problem(path, ProblemKind.UNREADABLE, explain(error))])
+        return
+    try:
+        yield Folder(path, fd, found, sorted(entries, key=by_name), left_out=left_out)
+    finally:
+        os.close(fd)
+
+
+def _open_for_lookup(path: bytes) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # one that may be passed through and not be listed, as /home often is
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _walk_tree(tree: _Tree) -> Iterator[Folder]:
+    # The path is one buffer that grows and shrinks: ten thousand levels would hold as many copies of it otherwise.
+    here = bytearray()
+    levels: list[tuple[int, list[Entry]]] = [(0, [(tree.path, tree.found)])]
+    with Descent() as descent:
+        while levels:
+            length, directories = levels[-1]
+            del here[length:]
+            if not directories:
+                levels.pop()
+                if levels:
+                    descent.leave()
+                continue
+            name, expected = directories.pop()
+            here += b"/" + name if len(levels) > 1 else name.rstrip(b"/")
+            folder, below = _visit(tree, descent, bytes(here) or b"/", name, expected)
+            yield folder
+            if folder.fd != NO_FD:
+                below.reverse()
+                levels.append((len(here), below))
+
+
+def _visit(
+    tree: _Tree, descent: Descent, path: bytes, name: bytes, expected: os.stat_result
+) -> tuple[Folder, list[Entry]]:
+    """The folder of that name below where we are, and the directories in it that are to be entered."""
+    try:
+        fd, found = descent.enter(name)
+    except SourceError as error:
+        return Folder(path, NO_FD, expected, [], [_not_entered(tree, path, error)]), []
+    options = tree.options
+    if tree.device is None:
+        tree.device = found.st_dev
+    elif options.one_file_system and found.st_dev != tree.device:
+        return Folder(path, fd, found, []), []
+    verdict = tree.chosen.within(_below(path, tree.path)) if tree.chosen is not None else None
+    listing = list_folder(fd, path, Leave(options.skip, verdict, options.on_excluded))
+    if options.exclude_caches:
+        keep_only_cache_tag(fd, path, listing, options.on_excluded)
+    if _replaced(expected, found):
+        listing.problems.append(Problem(path, ProblemKind.CHANGED, "another folder has the name since it was listed"))
+    folder = Folder(path, fd, found, listing.entries, listing.problems, listing.left_out, listing.skipped)
+    return folder, _on_this_file_system(tree, path, listing.directories)
+
+
+def _on_this_file_system(tree: _Tree, path: bytes, directories: list[Entry]) -> list[Entry]:
+    if not tree.options.one_file_system:
+        return directories
+    if tree.options.on_excluded is not None:
+        for name, found in directories:
+            if found.st_dev != tree.device:
+                tree.options.on_excluded(join(path, name), "another file system")
+    return [entry for entry in directories if entry[1].st_dev == tree.device]
+
+
+def _not_entered(tree: _Tree, path: bytes, error: SourceError) -> Problem:
+    if path == tree.path and isinstance(error, (VanishedError, ReplacedError)):
+        return Problem(path, ProblemKind.MISSING, error.message)  # no note: all that the source names is gone
+    return to_problem(path, error)
+
+
+def _replaced(expected: os.stat_result, found: os.stat_result) -> bool:
+    # Another device is no replacement: an automounter mounts what it has as soon as somebody enters.
+    return expected.st_dev == found.st_dev and expected.st_ino != found.st_ino
+
+
+def _below(path: bytes, root: bytes) -> bytes:
+    return path[len(root.rstrip(b"/")) + 1 :]
+
+
+def _is_own(found: os.stat_result, options: WalkOptions) -> bool:
+    return (found.st_dev, found.st_ino) in options.skip
