@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from vaultpy import __version__
 from vaultpy.cli.frame import Group
 from vaultpy.cli.text import printable
 from vaultpy.errors import UsageError
@@ -53,7 +54,7 @@ APP = Group(
         "config": CONFIG,
     },
 )
-click.version_option(package_name="vaultpy", message="%(prog)s %(version)s")(APP)
+click.version_option(__version__, message="%(prog)s %(version)s")(APP)
 
 
 def run(arguments: Sequence[str]) -> int:

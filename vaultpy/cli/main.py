@@ -85,13 +85,13 @@ def _internal_error(error: BaseException) -> None:
 
 def _write_report(whole: str) -> str:
     """A private file with the traceback, and neither arguments nor environment: they may hold what is no one's business."""
-    import importlib.metadata
     import platform
     import tempfile
 
-    version = importlib.metadata.version("vaultpy")
+    from vaultpy import __version__
+
     with tempfile.NamedTemporaryFile("w", prefix="vaultpy-report-", suffix=".txt", delete=False) as file:
-        file.write(f"vaultpy {version}, Python {platform.python_version()}, {platform.platform()}\n\n{whole}")
+        file.write(f"vaultpy {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n{whole}")
     return file.name
 
 
