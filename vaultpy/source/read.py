@@ -1,0 +1,171 @@
+"""Opening and reading one file of a tree that other programs go on using.
+
+Everything is opened below a directory's descriptor, without following links, without blocking on a FIFO, and compared
+with what was listed.  A source is never mapped into memory: cutting a mapped file kills the process that reads it.
+Errors carry the system's words without the path (see `failures.to_problem`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+
+from vaultpy import chunker
+from vaultpy.errors import ReplacedError
+from vaultpy.source.failures import translate
+
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Extent = tuple[int, int]
+"""Offset and length, in bytes, of a part of a file that is not a hole."""
+
+
+def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
+    """A descriptor of the regular file that was listed, to be closed by the caller.
+
+    Reading through it leaves the access time alone where the system allows that.  Raises VanishedError, ReplacedError
+    (another inode or kind has the name), or SourceError.
+    """
+    fd = _open(dir_fd, name, expected)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or (found.st_ino, found.st_dev) != (expected.st_ino, expected.st_dev):
+            raise ReplacedError("another file has the name now")
+    except OSError as error:
+        os.close(fd)
+        raise translate(error) from error
+    except ReplacedError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
+    # O_NOATIME is the owner's and root's alone: asking only then saves everybody else a refused call per file.
+    user = os.geteuid()
+    if user in (0, expected.st_uid):
+        try:
+            return os.open(name, _OPEN | os.O_NOATIME, dir_fd=dir_fd)
+        except PermissionError:
+            pass  # root of a container is refused this for files of users that it does not own
+        except OSError as error:
+            raise translate(error) from error
+    try:
+        return os.open(name, _OPEN, dir_fd=dir_fd)
+    except OSError as error:
+        raise translate(error) from error
+
+
+def read_file(fd: int, size: int, extents: Sequence[Extent] | None = None) -> Iterable[bytes]:
+    """The chunks of an open file from its beginning; `size` is what it is thought to be, and only chooses the way.
+
+    `extents` (from `data_extents`) leaves the holes between them out: the chunks are those of the parts end to end.
+    Raises SourceError, while it is iterated.
+    """
+    if size <= chunker.MINIMUM and extents is None:
+        data = read_small(fd, size)
+        if data is not None:
+            return (data,) if data else ()
+    return read_chunks(fd, extents)
+
+
+def read_small(fd: int, size: int) -> bytes | None:
+    """A file of `size` bytes (up to chunker.MINIMUM: one chunk) by one call; None when it is longer or shorter by now.
+
+    Leaves the file's position alone, so that `read_chunks` may follow.  Raises SourceError.
+    """
+    try:
+        data = os.pread(fd, size + 1, 0)
+    except OSError as error:
+        raise translate(error) from error
+    return data if len(data) == size else None
+
+
+def read_chunks(fd: int, extents: Sequence[Extent] | None = None) -> Iterable[bytes]:
+    """The chunks of a file of any length, in bounded memory.  Raises SourceError while it is iterated."""
+    return chunker.cut(_whole(fd) if extents is None else _parts(fd, extents))
+
+
+def _whole(fd: int) -> chunker.Fill:
+    offset = 0
+
+    def fill(buffer: memoryview) -> int:
+        nonlocal offset
+        count = _read_at(fd, buffer, offset)
+        offset += count
+        return count
+
+    return fill
+
+
+def _parts(fd: int, extents: Sequence[Extent]) -> chunker.Fill:
+    remaining = iter(extents)
+    offset = end = 0
+
+    def fill(buffer: memoryview) -> int:
+        nonlocal offset, end
+        while True:
+            count = _read_at(fd, buffer[: end - offset], offset) if offset < end else 0
+            if count:
+                offset += count
+                return count
+            part = next(remaining, None)  # a part that ended early (the file was cut) is as long as it is
+            if part is None:
+                return 0
+            offset, end = part[0], part[0] + part[1]
+
+    return fill
+
+
+def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
+    try:
+        return os.preadv(fd, [buffer], offset)
+    except OSError as error:
+        raise translate(error) from error
+
+
+def data_extents(fd: int, size: int) -> list[Extent]:
+    """The parts of the first `size` bytes that are not holes, as the file system knows them.
+
+    A file system that knows no holes reports one part, the whole.  Raises SourceError.
+    """
+    extents: list[Extent] = []
+    offset = 0
+    while offset < size:
+        start = _seek(fd, offset, os.SEEK_DATA)
+        if start is None or start >= size:
+            break
+        end = _seek(fd, start, os.SEEK_HOLE)
+        offset = size if end is None else min(end, size)
+        extents.append((start, offset - start))
+    return extents
+
+
+def _seek(fd: int, offset: int, whence: int) -> int | None:
+    """Where the next data or hole begins; None when there is none (ENXIO)."""
+    try:
+        return os.lseek(fd, offset, whence)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise translate(error) from error
+
+
+def read_link(dir_fd: int, name: bytes) -> bytes:
+    """Where a symbolic link points, as it is written.  Raises VanishedError, ReplacedError or SourceError."""
+    try:
+        return os.readlink(name, dir_fd=dir_fd)
+    except OSError as error:
+        raise translate(error) from error
+
+
+def same(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a file held still between two looks: size, mtime, ctime (nanoseconds) and inode are equal."""
+    return (
+        before.st_size == after.st_size
+        and before.st_mtime_ns == after.st_mtime_ns
+        and before.st_ctime_ns == after.st_ctime_ns
+        and before.st_ino == after.st_ino
+    )
