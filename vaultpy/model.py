@@ -12,6 +12,9 @@ ChunkHash = NewType("ChunkHash", bytes)
 BlobHash = NewType("BlobHash", bytes)
 """BLAKE3-256 of a stored object's bytes (32 bytes): its name."""
 
+CHUNK_LIMIT = 4 * 1024 * 1024
+"""The most bytes that a chunk can have: FastCDC's maximum, part of the format."""
+
 StoreId = NewType("StoreId", uuid.UUID)
 HostId = NewType("HostId", uuid.UUID)
 SourceId = NewType("SourceId", uuid.UUID)
@@ -21,7 +24,7 @@ KeyId = NewType("KeyId", uuid.UUID)
 
 
 def uuid7(milliseconds: int, randomness: bytes) -> uuid.UUID:
-    """A version 7 UUID (RFC 9562): 48 bits of Unix time in milliseconds, then 74 of the 80 bits of `randomness` (10 bytes)."""
+    """A version 7 UUID (RFC 9562): 48 bits of Unix time in milliseconds, then 74 bits of the 10 bytes `randomness`."""
     value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(randomness, "big")
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62

@@ -1,0 +1,235 @@
+"""Opening, creating and upgrading the index; transactions.
+
+SQLAlchemy Core owns the schema, the engine and the connection; statements run as SQL through the driver, in bulk with
+plain tuples, because a million rows pass here.  One connection writes, in transactions begun IMMEDIATE, so that a second
+writer waits (busy timeout) instead of failing in the middle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.pool import StaticPool
+
+from vaultpy.errors import IndexDatabaseError
+from vaultpy.index import schema
+
+REVISION = "0001"
+"""The newest migration: what `create_index` makes and what every other database is brought to."""
+
+BUSY_MS = 30_000
+CACHE_KIB = 16 * 1024
+# Before this version a WAL database with several connections can be corrupted by a checkpoint race.
+WAL_SINCE = (3, 51, 3)
+
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+class Index:
+    """An open index.  Not for several threads: its one connection belongs to the thread that opened it."""
+
+    def __init__(self, path: Path, engine: sqlalchemy.Engine) -> None:
+        self.path = path
+        self._engine = engine
+        self._connection = engine.connect()
+        raw = self._connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self._raw: sqlite3.Connection = raw
+
+    def rows(self, sql: str, params: Params = ()) -> list[Any]:
+        """All rows of a query, as tuples."""
+        with _translated(self.path):
+            return self._raw.execute(sql, params).fetchall()
+
+    def each(self, sql: str, params: Params = ()) -> Iterator[Any]:
+        """The rows of a query one by one, for results that may not fit in memory; on a cursor of its own."""
+        with _translated(self.path):
+            yield from self._raw.execute(sql, params)
+
+    def row(self, sql: str, params: Params = ()) -> Any:
+        """The first row as a tuple, or None."""
+        with _translated(self.path):
+            return self._raw.execute(sql, params).fetchone()
+
+    def value(self, sql: str, params: Params = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(sql, params)
+        return None if row is None else row[0]
+
+    def run(self, sql: str, params: Params = ()) -> int:
+        """Execute a statement; returns the number of rows it touched."""
+        with _translated(self.path):
+            return self._raw.execute(sql, params).rowcount
+
+    def run_many(self, sql: str, params: Iterable[Params]) -> None:
+        """Execute a statement once per tuple."""
+        with _translated(self.path):
+            self._raw.executemany(sql, params)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing, durable on return (synchronous FULL)."""
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            # A failed COMMIT or a full disk may have rolled back by itself already.
+            if self._raw.in_transaction:
+                self.run("ROLLBACK")
+            raise
+        try:
+            self.run("COMMIT")
+        except IndexDatabaseError:
+            if self._raw.in_transaction:
+                self.run("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """One moment's view for several queries."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            if self._raw.in_transaction:
+                self.run("ROLLBACK")
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._raw.in_transaction
+
+    def close(self) -> None:
+        with _translated(self.path):
+            self._connection.close()
+            self._engine.dispose()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
+    """Make a new index at `path`, which must not exist; durable (its folder is synced too)."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise IndexDatabaseError(f"index {path} cannot be created: {error.strerror}") from error
+    index = Index(path, _engine(path, "rwc"))
+    with index.transaction():
+        _create_tables(index)
+        index.run_many("INSERT INTO meta VALUES (?, ?)", (meta or {}).items())
+        index.run("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        index.run("INSERT INTO alembic_version VALUES (?)", (REVISION,))
+    _sync_folder(path.parent)
+    return index
+
+
+def open_index(path: Path, *, read_only: bool = False) -> Index:
+    """Open the index at `path`; one of an older version is upgraded first (a copy of it is kept).
+
+    Read-only use still opens the file for writing where that is allowed, because a journal that a crash left behind can
+    only be rolled back by a writer; statements that write are refused by the database.
+    """
+    if not path.exists():
+        raise IndexDatabaseError(f"index {path} does not exist", hint="bring it back with: vaultpy index rebuild")
+    mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
+    index = Index(path, _engine(path, mode))
+    try:
+        revision = _revision(index)
+        if revision != REVISION:
+            index.close()
+            if read_only:
+                raise IndexDatabaseError(
+                    f"index {path} is of another version ({revision})", hint="the next snapshot create upgrades it"
+                )
+            from vaultpy.index.upgrade import upgrade  # alembic costs 260 ms
+
+            upgrade(path, revision)
+            index = Index(path, _engine(path, mode))
+        if read_only:
+            index.run("PRAGMA query_only = ON")
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _revision(index: Index) -> str:
+    known = index.value("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
+    revision = index.value("SELECT version_num FROM alembic_version") if known else None
+    if revision is None:
+        raise IndexDatabaseError(
+            f"index {index.path} is not an index of vaultpy", hint="move it away, then: vaultpy index rebuild"
+        )
+    return str(revision)
+
+
+def _create_tables(index: Index) -> None:
+    for table in schema.metadata.sorted_tables:
+        index.run(str(sqlalchemy.schema.CreateTable(table).compile(index._engine)))
+        for extra in sorted(table.indexes, key=lambda i: str(i.name)):
+            index.run(str(sqlalchemy.schema.CreateIndex(extra).compile(index._engine)))
+    for name, select in schema.VIEWS.items():
+        index.run(f"CREATE VIEW {name} AS {select}")
+
+
+def _engine(path: Path, mode: str) -> sqlalchemy.Engine:
+    uri = f"file:{_uri_quote(str(path.absolute()))}?mode={mode}"
+    engine = sqlalchemy.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=256),
+        poolclass=StaticPool,
+    )
+    event.listen(engine, "connect", _configure)
+    return engine
+
+
+def _uri_quote(text: str) -> str:
+    return text.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _configure(raw: sqlite3.Connection, _record: object) -> None:
+    for pragma in (
+        f"busy_timeout = {BUSY_MS}",
+        f"journal_mode = {'WAL' if sqlite3.sqlite_version_info >= WAL_SINCE else 'DELETE'}",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"cache_size = -{CACHE_KIB}",
+        "trusted_schema = OFF",
+    ):
+        raw.execute(f"PRAGMA {pragma}").close()
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise IndexDatabaseError(
+            f"index {path} failed: {error}", hint=_HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        ) from error
+
+
+_HINTS = {
+    sqlite3.SQLITE_FULL: "make room on that disk; nothing finished is lost, the next run goes on",
+    sqlite3.SQLITE_CORRUPT: "move it away and bring it back with: vaultpy index rebuild",
+    sqlite3.SQLITE_NOTADB: "move it away and bring it back with: vaultpy index rebuild",
+    sqlite3.SQLITE_BUSY: "another process holds it; try again when that has ended",
+}
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

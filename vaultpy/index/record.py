@@ -1,0 +1,379 @@
+"""Writing what a run found: rows only for what is durable, in the order that keeps the index true.
+
+Rule 1: a chunk's row is written after the blob that holds it is durable in the store, a file's row after all its chunks'
+rows.  `Recorder` keeps what has to wait; the rest gathers and goes to the index in transactions of some thousand rows.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from vaultpy.index.db import Index
+from vaultpy.index.ids import COUNTER_BITS, COUNTER_MASK, RowId, make_prefix
+from vaultpy.index.snapshots import last_complete_seq
+from vaultpy.model import BlobHash, ChunkHash, KeyId
+
+XATTR_PART = 16 * 1024
+"""Bytes of an extended attribute's value in one row: a line of the export stays under 64 KiB."""
+
+FLUSH_ROWS = 8_192
+"""Rows that gather before they are written, so that a tree without content (only links, say) stays flat in memory."""
+
+
+class FileRow(NamedTuple):
+    """One version of one path, in the order of the table's columns between `id` and `last_seq`."""
+
+    directory_id: int
+    name: bytes
+    kind: int
+    size: int
+    mtime: int
+    ctime: int | None
+    inode: int
+    device: int
+    nlink: int
+    mode: int
+    owner_id: int
+    chunk_id: int | None = None
+    link_target: bytes | None = None
+    rdev: int | None = None
+    flags: int | None = None
+    btime: int | None = None
+    holes: bytes | None = None
+    changed: int | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One attempt at a snapshot of one source.
+
+    `parent_seq` is the last complete sequence of the source (None: there is none); a row that closes gets it as its
+    last.  `unpublished` holds the numbers of this and earlier runs after that: no snapshot shows their rows, so such a row
+    is deleted instead of closed.
+    """
+
+    no: int
+    source_id: int
+    seq: int
+    parent_seq: int | None
+    unpublished: frozenset[int]
+    next_counter: int = 0
+
+    def new_id(self) -> RowId:
+        counter = self.next_counter
+        if counter > COUNTER_MASK:
+            raise OverflowError("a run cannot have more than 2^32 rows")
+        self.next_counter = counter + 1
+        return RowId(self.no << COUNTER_BITS | counter)
+
+
+def begin_run(index: Index, source_id: int, now_ms: int, random: Callable[[int], bytes]) -> Run:
+    """Start an attempt at a snapshot.  Its sequence is above every earlier one of this host, whatever the clock says."""
+    with index.transaction():
+        seq = max((index.value("SELECT max(seq) FROM runs") or 0) + 1, now_ms)
+        no = index.value(
+            "INSERT INTO runs (source_id, seq, prefix) VALUES (?, ?, ?) RETURNING no",
+            (source_id, seq, make_prefix(seq, random)),
+        )
+    return resume_run(index, no)
+
+
+def resume_run(index: Index, no: int) -> Run:
+    """The run as the index has it now: after its snapshot was looked at again, or became the last complete one."""
+    source_id, seq, next_id = index.row("SELECT source_id, seq, next_id FROM runs WHERE no = ?", (no,))
+    parent_seq = last_complete_seq(index, source_id, before=seq)
+    rows = index.rows(
+        "SELECT no FROM runs WHERE source_id = ? AND seq > ?", (source_id, -1 if parent_seq is None else parent_seq)
+    )
+    return Run(no, source_id, seq, parent_seq, frozenset(row[0] for row in rows), next_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Blob ids: `blobs` may be built on; `held` belong to the newest snapshot of some source of this host."""
+
+    blobs: frozenset[int]
+    held: frozenset[int]
+
+
+def note_move(index: Index, seq: int) -> None:
+    """A chunk that a newest snapshot shows got another home at that sequence: no later export may build on an earlier one,
+    because exports say nothing about chunks that merely moved.  In the caller's transaction."""
+    index.run("INSERT OR REPLACE INTO meta VALUES ('moved', ?)", (seq.to_bytes(8, "big"),))
+
+
+def last_move(index: Index) -> int:
+    """The sequence at which `note_move` was last called; -1 if never."""
+    value = index.value("SELECT value FROM meta WHERE key = 'moved'")
+    return -1 if value is None else int.from_bytes(value, "big")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    row: FileRow
+    chunk_ids: array.array[int]
+    xattrs: Sequence[tuple[bytes, bytes]]
+    replaces: int | None
+    missing: int = 0
+
+
+@dataclass(slots=True)
+class _Gathered:
+    directories: list[tuple[int, int, int | None, bytes]] = field(default_factory=list)
+    files: list[tuple[int, FileRow, array.array[int], Sequence[tuple[bytes, bytes]]]] = field(default_factory=list)
+    closed_files: list[int] = field(default_factory=list)
+    closed_directories: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.directories) + len(self.files) + len(self.closed_files) + len(self.closed_directories)
+
+
+class Recorder:
+    """Takes a run's findings in any order and writes them in a safe one.  Close it with `flush`."""
+
+    def __init__(self, index: Index, run: Run, reuse: Reuse) -> None:
+        self.index = index
+        self.run = run
+        self.files_recorded = 0
+        self._reuse = reuse
+        self._stored: set[int] = set()
+        self._next_chunk = (index.value("SELECT max(id) FROM chunks") or 0) + 1
+        self._pending: dict[ChunkHash, int] = {}
+        self._moving: dict[int, bool] = {}
+        self._waiters: dict[int, list[_Waiting]] = {}
+        self._gathered = _Gathered()
+
+    def find_chunk(self, hash: ChunkHash) -> int | None:
+        """The id of a chunk that need not be stored: under way in this run, or in a blob that may be reused."""
+        pending = self._pending.get(hash)
+        if pending is not None:
+            return pending
+        row = self.index.row("SELECT id, blob_id FROM chunks WHERE hash = ?", (hash,))
+        if row is not None and (row[1] in self._reuse.blobs or row[1] in self._stored):
+            return int(row[0])
+        return None
+
+    def expect_chunk(self, hash: ChunkHash) -> int:
+        """Give an id to a chunk that is on its way into a blob; `put_blob` will say that it arrived."""
+        row = self.index.row("SELECT id, blob_id FROM chunks WHERE hash = ?", (hash,))
+        if row is None:
+            chunk_id, self._next_chunk = self._next_chunk, self._next_chunk + 1
+        else:
+            chunk_id = int(row[0])
+            self._moving[chunk_id] = row[1] in self._reuse.held
+        self._pending[hash] = chunk_id
+        self._waiters[chunk_id] = []
+        return chunk_id
+
+    def put_directory(self, parent_id: int | None, name: bytes) -> RowId:
+        """A path that is a directory from this run on; returns its id, which rows may name at once."""
+        row_id = self.run.new_id()
+        self._gathered.directories.append((row_id, self.run.source_id, parent_id, name))
+        return row_id
+
+    def put_file(
+        self,
+        row: FileRow,
+        chunk_ids: array.array[int],
+        xattrs: Sequence[tuple[bytes, bytes]] = (),
+        replaces: int | None = None,
+    ) -> None:
+        """A new version of a path; `replaces` is the row it closes.  Written once all its chunks are durable."""
+        waiting = _Waiting(row, chunk_ids, xattrs, replaces)
+        if self._waiters:
+            for chunk_id in set(chunk_ids) if len(chunk_ids) > 1 else chunk_ids:
+                waiters = self._waiters.get(chunk_id)
+                if waiters is not None:
+                    waiters.append(waiting)
+                    waiting.missing += 1
+        if not waiting.missing:
+            self._ready(waiting)
+
+    def close_file(self, row_id: int) -> None:
+        """The path is gone, or could not be read: its row ends with the last complete snapshot."""
+        self._gathered.closed_files.append(row_id)
+        self._flush_if_many()
+
+    def close_directory(self, row_id: int) -> None:
+        """The directory and all below it are gone."""
+        self._gathered.closed_directories.append(row_id)
+        self._flush_if_many()
+
+    def is_reusable(self, row_id: int) -> bool:
+        """Whether all chunks of a current row lie in blobs that may be built on."""
+        homes = self.index.rows(_HOMES_OF_FILE, (row_id,))
+        return bool(homes) and all(row[0] in self._reuse.blobs or row[0] in self._stored for row in homes)
+
+    def put_blob(self, blob: NewBlob, hashes: Sequence[ChunkHash], offsets: Sequence[int], sizes: Sequence[int]) -> int:
+        """A blob is durable in the store: write its row, its chunks' rows, and the files that waited only for these.
+
+        The chunks come in columns: hash, raw offset and size of each.
+        """
+        with self.index.transaction():
+            blob_id = int(
+                self.index.value(
+                    "INSERT INTO blobs (uuid, key_id, hash, raw_size, stored_size, uploaded_at, upload_seconds, run_no)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                    (
+                        blob.uuid.bytes,
+                        blob.key_id.bytes,
+                        blob.hash,
+                        blob.raw_size,
+                        blob.stored_size,
+                        blob.uploaded_at,
+                        blob.upload_time,
+                        self.run.no,
+                    ),
+                )
+            )
+            new, moved = self._arrive(blob_id, zip(hashes, offsets, sizes, strict=True))
+            self.index.run_many("INSERT INTO chunks (id, hash, size, blob_id, raw_offset) VALUES (?, ?, ?, ?, ?)", new)
+            self.index.run_many("UPDATE chunks SET blob_id = ?, raw_offset = ? WHERE id = ?", moved)
+            self._write(self._gathered)
+        self._stored.add(blob_id)
+        self._gathered = _Gathered()
+        return blob_id
+
+    def flush(self) -> None:
+        """Write all that does not wait for a blob."""
+        if self._gathered or self.run.next_counter:
+            with self.index.transaction():
+                self._write(self._gathered)
+            self._gathered = _Gathered()
+
+    @property
+    def waiting(self) -> int:
+        """Chunks that are not durable yet."""
+        return len(self._pending)
+
+    def _arrive(
+        self, blob_id: int, places: Iterable[tuple[ChunkHash, int, int]]
+    ) -> tuple[list[tuple[object, ...]], list[tuple[int, ...]]]:
+        new: list[tuple[object, ...]] = []
+        moved: list[tuple[int, ...]] = []
+        for hash, raw_offset, size in places:
+            chunk_id = self._pending.pop(hash)
+            held = self._moving.pop(chunk_id, None)
+            if held is not None:
+                moved.append((blob_id, raw_offset, chunk_id))
+                if held:
+                    note_move(self.index, self.run.seq)
+            else:
+                new.append((chunk_id, hash, size, blob_id, raw_offset))
+            for waiting in self._waiters.pop(chunk_id):
+                waiting.missing -= 1
+                if not waiting.missing:
+                    self._gather(waiting)
+        return new, moved
+
+    def _ready(self, waiting: _Waiting) -> None:
+        self._gather(waiting)
+        self._flush_if_many()
+
+    def _gather(self, waiting: _Waiting) -> None:
+        if waiting.replaces is not None:
+            self._gathered.closed_files.append(waiting.replaces)
+        self._gathered.files.append((self.run.new_id(), waiting.row, waiting.chunk_ids, waiting.xattrs))
+
+    def _flush_if_many(self) -> None:
+        if len(self._gathered) >= FLUSH_ROWS:
+            self.flush()
+
+    def _write(self, gathered: _Gathered) -> None:
+        # Closing comes first: the new version of a path must never stand beside the old one as a second current row.
+        self._close(gathered)
+        index = self.index
+        index.run_many(
+            "INSERT INTO directories (id, source_id, parent_id, name) VALUES (?, ?, ?, ?)", gathered.directories
+        )
+        index.run_many(_INSERT_FILE, (_file_values(*file) for file in gathered.files))
+        index.run_many("INSERT INTO file_chunks VALUES (?, ?, ?)", _chunk_rows(gathered.files))
+        index.run_many("INSERT INTO xattrs VALUES (?, ?, ?, ?)", _xattr_rows(gathered.files))
+        index.run("UPDATE runs SET next_id = ? WHERE no = ?", (self.run.next_counter, self.run.no))
+        self.files_recorded += len(gathered.files)
+
+    def _close(self, gathered: _Gathered) -> None:
+        for directory_id in gathered.closed_directories:
+            close_tree(self.index, self.run, directory_id)
+        close_rows(self.index, self.run, "files", gathered.closed_files)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    """A blob that is durable in the store; times in nanoseconds."""
+
+    uuid: UUID
+    key_id: KeyId
+    hash: BlobHash
+    raw_size: int
+    stored_size: int
+    uploaded_at: int
+    upload_time: int
+
+
+def close_rows(index: Index, run: Run, table: str, ids: Iterable[int]) -> None:
+    """End rows with the last complete snapshot; those that no snapshot ever showed are deleted."""
+    closed: list[tuple[int, int]] = []
+    deleted: list[tuple[int]] = []
+    for row_id in ids:
+        if row_id >> COUNTER_BITS in run.unpublished:
+            deleted.append((row_id,))
+        else:
+            assert run.parent_seq is not None
+            closed.append((run.parent_seq, row_id))
+    index.run_many(f"UPDATE {table} SET last_seq = ? WHERE id = ? AND last_seq IS NULL", closed)
+    index.run_many(f"DELETE FROM {table} WHERE id = ?", deleted)
+
+
+def close_tree(index: Index, run: Run, directory_id: int) -> None:
+    """End a directory and every current row below it (not its own row in `files`, which its parent's listing closes)."""
+    below = [
+        row[0]
+        for row in index.rows(
+            "WITH RECURSIVE tree(id) AS (VALUES (?) UNION ALL SELECT d.id FROM directories d JOIN tree t"
+            " ON d.parent_id = t.id WHERE d.last_seq IS NULL) SELECT id FROM tree",
+            (directory_id,),
+        )
+    ]
+    for one in below:
+        files = index.rows("SELECT id FROM files WHERE directory_id = ? AND last_seq IS NULL", (one,))
+        close_rows(index, run, "files", (row[0] for row in files))
+    close_rows(index, run, "directories", below)
+
+
+_HOMES_OF_FILE = """
+    SELECT DISTINCT c.blob_id FROM file_content t JOIN chunks c ON c.id = t.chunk_id WHERE t.file_id = ?"""
+
+_INSERT_FILE = (
+    f"INSERT INTO files (id, {', '.join(FileRow._fields)}) VALUES ({', '.join('?' * (len(FileRow._fields) + 1))})"
+)
+
+
+def _file_values(row_id: int, row: FileRow, chunk_ids: array.array[int], _xattrs: object) -> tuple[object, ...]:
+    if len(chunk_ids) == 1:
+        return (row_id, *row[:11], chunk_ids[0], *row[12:])
+    return (row_id, *row)
+
+
+def _chunk_rows(files: Iterable[tuple[int, FileRow, array.array[int], object]]) -> Iterable[tuple[int, int, int]]:
+    return (
+        (row_id, position, chunk_id)
+        for row_id, _row, chunk_ids, _xattrs in files
+        if len(chunk_ids) > 1
+        for position, chunk_id in enumerate(chunk_ids)
+    )
+
+
+def _xattr_rows(
+    files: Iterable[tuple[int, FileRow, object, Sequence[tuple[bytes, bytes]]]],
+) -> Iterable[tuple[int, bytes, int, bytes]]:
+    return (
+        (row_id, name, part, value[start : start + XATTR_PART])
+        for row_id, _row, _chunks, xattrs in files
+        for name, value in xattrs
+        for part, start in enumerate(range(0, max(len(value), 1), XATTR_PART))
+    )

@@ -1,0 +1,163 @@
+"""Walking a source beside its index: which paths are as they were, which are new or changed, and which are gone.
+
+One query per directory brings its current rows; an unchanged path costs one comparison and nothing else.  What to do with
+the rest is the sink's: `take.py` reads and records it, a dry run counts it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vaultpy.config import Compare
+from vaultpy.index.db import Index
+from vaultpy.index.live import LiveFile, Owners, directories_in, files_in, root_directory
+from vaultpy.model import Kind, Problem
+from vaultpy.source.listing import join
+from vaultpy.source.walk import Folder
+
+KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFIFO: Kind.FIFO,
+    stat.S_IFCHR: Kind.CHARACTER_DEVICE,
+    stat.S_IFBLK: Kind.BLOCK_DEVICE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path in an open folder, as it was listed."""
+
+    folder: Folder
+    directory_id: int
+    name: bytes
+    stat: os.stat_result
+    kind: Kind
+
+    @property
+    def path(self) -> bytes:
+        return join(self.folder.path, self.name) if self.name else self.folder.path
+
+
+class Sink(Protocol):
+    """What happens to what changed."""
+
+    def put_directory(self, parent_id: int | None, name: bytes) -> int:
+        """A directory that was not there before; returns its id."""
+
+    def changed(self, place: Place, old: LiveFile | None) -> None:
+        """A path that is new (`old` None) or not as it was; the folder is still open."""
+
+    def close_file(self, row_id: int) -> None:
+        """A path that is gone."""
+
+    def close_directory(self, row_id: int) -> None:
+        """A directory that is gone, with all below it."""
+
+    def folder_done(self) -> None:
+        """A folder is finished: time to harvest, to say how far it is, to stop."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a walk met: all paths and the bytes of regular files, unchanged ones among them; problems and notes."""
+
+    files: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    left_out: list[bytes] = field(default_factory=list)
+    bytes: int = 0
+
+
+class Comparer:
+    """Compares folder after folder, in the walk's order, with the current rows of one source."""
+
+    def __init__(
+        self, index: Index, source_id: int, owners: Owners, compare: Compare, suspects: Collection[int]
+    ) -> None:
+        self.tally = Tally()
+        self._index, self._source_id = index, source_id
+        self._numbers = owners.numbers
+        self._suspects = suspects
+        self._by_inode = compare not in ("no-inode", "size-mtime")
+        self._by_ctime = compare not in ("no-ctime", "size-mtime")
+        # Directories that a folder announced and that are still to come: their ids, and whether they have rows.
+        self._coming: dict[bytes, tuple[int, bool]] = {}
+        self._sink: Sink
+
+    def compare_all(self, folders: Iterable[Folder], sink: Sink) -> Tally:
+        """Go through all folders of a walk; each call of the sink happens while its folder is open."""
+        self._sink = sink
+        root = root_directory(self._index, self._source_id)
+        self._coming[b"/"] = (self._sink.put_directory(None, b""), False) if root is None else (root, True)
+        for folder in folders:
+            self._compare(folder)
+            self._sink.folder_done()
+        for directory_id, has_rows in self._coming.values():
+            # Announced and never entered (another file system, a cache): the directory stays, what was in it does not.
+            if has_rows:
+                self._close_rest(files_in(self._index, directory_id), directories_in(self._index, directory_id))
+        return self.tally
+
+    def _compare(self, folder: Folder) -> None:
+        directory_id, has_rows = self._coming.pop(folder.path)
+        live = files_in(self._index, directory_id) if has_rows else {}
+        children = directories_in(self._index, directory_id) if has_rows else {}
+        tally = self.tally
+        tally.problems += folder.problems
+        tally.left_out += folder.left_out
+        tally.skipped += folder.skipped
+        if folder.path == b"/":
+            self._compare_entry(Place(folder, directory_id, b"", folder.stat, Kind.DIRECTORY), live.pop(b"", None))
+        for name, found in folder.entries:
+            old = live.pop(name, None)
+            kind = KINDS[found.st_mode & 0o170000]
+            if kind == Kind.DIRECTORY:
+                self._announce(folder, directory_id, name, children)
+            if old is not None and self._is_unchanged(old, kind, found):
+                tally.files += 1
+                tally.unchanged += 1
+                tally.bytes += old.size
+            else:
+                self._sink.changed(Place(folder, directory_id, name, found, kind), old)
+        self._close_rest(live, children)
+
+    def _compare_entry(self, place: Place, old: LiveFile | None) -> None:
+        if old is not None and self._is_unchanged(old, place.kind, place.stat):
+            self.tally.files += 1
+            self.tally.unchanged += 1
+        else:
+            self._sink.changed(place, old)
+
+    def _announce(self, folder: Folder, parent_id: int, name: bytes, children: dict[bytes, int]) -> None:
+        known = children.pop(name, None)
+        path = join(folder.path, name)
+        if known is None:
+            self._coming[path] = (self._sink.put_directory(parent_id, name), False)
+        else:
+            self._coming[path] = (known, True)
+
+    def _is_unchanged(self, old: LiveFile, kind: Kind, found: os.stat_result) -> bool:
+        return (
+            old.mtime == found.st_mtime_ns
+            and (old.ctime == found.st_ctime_ns or (not self._by_ctime and old.ctime is not None))
+            and (old.inode == found.st_ino or not self._by_inode)
+            and old.kind == kind
+            and (old.size == found.st_size or kind != Kind.FILE)
+            and old.mode == found.st_mode & 0o7777
+            and self._numbers[old.owner_id] == (found.st_uid, found.st_gid)
+            and old.changed is None
+            and old.id not in self._suspects
+        )
+
+    def _close_rest(self, live: dict[bytes, LiveFile], children: dict[bytes, int]) -> None:
+        for old in live.values():
+            self._sink.close_file(old.id)
+        for child_id in children.values():
+            self._sink.close_directory(child_id)

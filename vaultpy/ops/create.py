@@ -1,0 +1,347 @@
+"""`snapshot create`: the way of the data, from paths to a published snapshot.
+
+survey the store → begin a run → walk and compare → take what changed → publish → look again
+                                  └──────── again, for what the look found missing ────┘
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from vaultpy.age import parse_recipient
+from vaultpy.config import SourceConfig
+from vaultpy.errors import SourceError, StoreContradiction, VaultpyError
+from vaultpy.events import Noticed, OnEvent, ProblemMet, StepBegan
+from vaultpy.index.db import Index, create_index, open_index
+from vaultpy.index.intervals import drop_unheld
+from vaultpy.index.live import Owners, has_files, root_directory
+from vaultpy.index.record import Recorder, Reuse, Run, begin_run, resume_run
+from vaultpy.index.reuse import find_reuse, suspect_files
+from vaultpy.index.snapshots import (
+    Counts,
+    SnapshotRow,
+    State,
+    all_snapshots,
+    complete_snapshot_at,
+    ensure_source,
+    find_snapshot,
+    forget_snapshots,
+    get_problems,
+    last_complete_seq,
+)
+from vaultpy.lock import hold_lock
+from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
+from vaultpy.ops.changed import has_changed
+from vaultpy.ops.compare import Comparer, Tally
+from vaultpy.ops.pack import Packer, PackSettings
+from vaultpy.ops.publish import Draft, confirm, finish_unconfirmed, look_again, publish, publish_partial
+from vaultpy.ops.survey import (
+    Metadata,
+    list_marked,
+    list_metadata,
+    present_blobs,
+    refuse_unknown,
+    unknown_own_snapshots,
+)
+from vaultpy.ops.take import Taker
+from vaultpy.ops.wrapped import load_wrapped_keys
+from vaultpy.source.attrs import OwnerNames
+from vaultpy.source.roots import Roots, plan_roots
+from vaultpy.source.walk import WalkOptions, walk
+from vaultpy.vault import Vault
+
+LOOKS = 3
+"""How often a run stores anew what its second look found missing, before it gives the store up."""
+
+EMPTY_ROOT = (
+    "empty, and was not at the last snapshot: is its disk mounted? (if this is right, take it out of the source)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOptions:
+    """`tags` are added to the source's own; `if_changed`: publish nothing when nothing changed; `wait_seconds`: for the
+    lock of another run."""
+
+    tags: tuple[str, ...] = ()
+    if_changed: bool = False
+    wait_seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of one source; `snapshot` is None where nothing changed and `if_changed` was asked for, or on error.
+    `left_out` are the host's own things inside the source; `seconds` is what it took."""
+
+    source: str
+    snapshot: SnapshotRow | None
+    problems: tuple[Problem, ...] = ()
+    left_out: tuple[bytes, ...] = ()
+    skipped: int = 0
+    unchanged: int = 0
+    seconds: float = 0.0
+    error: VaultpyError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 nothing made, 3 something could not be read; vanished and changed files are notes."""
+        if self.error is not None:
+            return 1 if isinstance(self.error, SourceError) else self.error.exit_code
+        return 3 if any(one.kind in _UNREAD for one in self.problems) else 0
+
+
+_UNREAD = (ProblemKind.UNREADABLE, ProblemKind.MISSING)
+
+
+def create_snapshots(
+    vault: Vault, sources: Sequence[SourceConfig], options: CreateOptions, on_event: OnEvent
+) -> list[Created]:
+    """Make a snapshot of each source.  A source that cannot be read does not stop the next one; a store or an index that
+    fails stops the run, because everything after would fail too.  Raises HeldLock, StoreError, IndexDatabaseError.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(
+            hold_lock(vault.paths.lock, "snapshot create", clock=vault.clock, wait_seconds=options.wait_seconds)
+        )
+        clear_scratch(vault)
+        index = stack.enter_context(open_or_create_index(vault))
+        metadata = prepare(vault, index)
+        return [_create_or_note(vault, index, metadata, source, options, on_event) for source in sources]
+
+
+def open_or_create_index(vault: Vault) -> Index:
+    """This host's index; a new one where there is none yet."""
+    if vault.paths.index.exists():
+        return open_index(vault.paths.index)
+    meta = {"store": vault.at.settings.id.bytes, "host": vault.host.id.bytes}
+    return create_index(vault.paths.index, meta)
+
+
+def clear_scratch(vault: Vault) -> None:
+    """Remove what a dead run left in the scratch folder; the lock is held, so nobody is using it."""
+    if vault.paths.scratch.is_dir():
+        for path in vault.paths.scratch.iterdir():
+            path.unlink()
+
+
+def prepare(vault: Vault, index: Index) -> Metadata:
+    """Bring the index and the store together before a run: finish what was decided, stop where the store knows more of
+    this host than the index, forget what is gone."""
+    metadata = list_metadata(vault.store)
+    refuse_unknown(unknown_own_snapshots(vault.store, index, vault.host, metadata), index)
+    finish_unconfirmed(vault, index)
+    metadata = list_metadata(vault.store)
+    gone = [
+        row.id for row in all_snapshots(index) if row.id not in metadata.manifests and row.state != State.PUBLISHING
+    ]
+    if gone:
+        with index.transaction():
+            forget_snapshots(index, gone)
+        drop_unheld(index)
+    return metadata
+
+
+def _create_or_note(
+    vault: Vault, index: Index, metadata: Metadata, source: SourceConfig, options: CreateOptions, on_event: OnEvent
+) -> Created:
+    began = time.monotonic()
+    try:
+        made = _create_one(vault, index, source, options, on_event)
+    except SourceError as error:
+        made = Created(source.name, None, error=error)
+    return replace(made, seconds=time.monotonic() - began)
+
+
+def _create_one(vault: Vault, index: Index, source: SourceConfig, options: CreateOptions, on_event: OnEvent) -> Created:
+    started = vault.clock()
+    source_id, source_uuid = ensure_source(index, source.name, vault.host.id, started // 1_000_000, vault.random)
+    roots = plan_roots(source.paths, one_file_system=source.one_file_system)
+    problems = [*roots.problems, *_vet_roots(index, source_id, roots)]
+    if len({one.path for one in problems}) >= len(roots.roots) + len(roots.problems):
+        raise SourceError(
+            f"source {source.name}: none of its paths can be read ({_reasons(problems)})", hint="no snapshot was made"
+        )
+    for problem in problems:
+        on_event(ProblemMet(problem))
+    attempt = _Attempt(vault, index, source, source_uuid, source_id, options, on_event, started)
+    return attempt.create(begin_run(index, source_id, started // 1_000_000, vault.random), roots, problems)
+
+
+def _reasons(problems: Iterable[Problem]) -> str:
+    return "; ".join(sorted({f"{os.fsdecode(one.path)!r}: {one.detail}" for one in problems}))
+
+
+def _vet_roots(index: Index, source_id: int, roots: Roots) -> list[Problem]:
+    """Roots that were not empty and now are: an unmounted disk is unreadable, not "all deleted"."""
+    parent_seq = last_complete_seq(index, source_id)
+    if parent_seq is None:
+        return []
+    parent = complete_snapshot_at(index, source_id, parent_seq)
+    blamed = {one.path for one in get_problems(index, parent.id) if one.detail == EMPTY_ROOT}
+    found = []
+    for path, _ in roots.roots:
+        if _is_empty_folder(path) and (path in blamed or _had_files(index, source_id, path)):
+            found.append(Problem(path, ProblemKind.UNREADABLE, EMPTY_ROOT))
+    return found
+
+
+def _is_empty_folder(path: bytes) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
+
+
+def _had_files(index: Index, source_id: int, path: bytes) -> bool:
+    directory_id = root_directory(index, source_id)
+    for name in filter(None, path.split(b"/")):
+        if directory_id is None:
+            return False
+        directory_id = index.value(
+            "SELECT id FROM directories WHERE parent_id = ? AND name = ? AND last_seq IS NULL", (directory_id, name)
+        )
+    return directory_id is not None and has_files(index, directory_id)
+
+
+class _Attempt:
+    """One run over one source, until a second look is clean."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        index: Index,
+        source: SourceConfig,
+        source_uuid: SourceId,
+        source_id: int,
+        options: CreateOptions,
+        on_event: OnEvent,
+        started: int,
+    ) -> None:
+        self._vault, self._index, self._source, self._options = vault, index, source, options
+        self._source_uuid, self._source_id, self._on_event, self._started = source_uuid, source_id, on_event, started
+        self._last_partial = started
+        self._new_bytes = self._stored_bytes = 0
+        self._wrapped = load_wrapped_keys(vault)
+
+    def create(self, run: Run, roots: Roots, problems: list[Problem]) -> Created:
+        lost: frozenset[int] = frozenset()
+        repairs: SnapshotId | None = None
+        for _ in range(LOOKS):
+            reuse = self._find_reuse(lost)
+            tally = self._take_all(run, roots, reuse)
+            tally.problems[:0] = problems
+            if self._options.if_changed and repairs is None and not has_changed(self._index, run, reuse):
+                return self._result(None, tally)
+            draft = self._draft(tally, repairs)
+            snapshot = publish(self._vault, self._index, run, draft, self._find_reuse(lost).blobs)
+            row = find_snapshot(self._index, snapshot)
+            assert row is not None
+            missing = look_again(self._vault, self._index, row, self._source_id)
+            confirm(self._index, snapshot, clean=not missing)
+            if not missing:
+                return self._result(replace(row, state=State.COMPLETE), tally)
+            lost, repairs = lost | missing.blobs, snapshot
+            self._on_event(Noticed(f"the store lost {len(missing.blobs)} objects meanwhile; storing them anew"))
+            run = resume_run(self._index, run.no)
+        raise StoreContradiction(
+            f"store {self._vault.store.url} keeps losing what was just stored", hint="no snapshot of this run is whole"
+        )
+
+    def _find_reuse(self, lost: frozenset[int]) -> Reuse:
+        if self._vault.config.reuse_blind:
+            present = frozenset(row[0] for row in self._index.rows("SELECT id FROM blobs")) - lost
+        else:
+            present = present_blobs(self._vault.store, self._index, list_marked(self._vault.store)) - lost
+        return find_reuse(self._index, self._vault.key.id, present)
+
+    def _take_all(self, run: Run, roots: Roots, reuse: Reuse) -> Tally:
+        """Walk, compare, take: afterwards the index holds the source as it is, and all of it is durable."""
+        vault, index = self._vault, self._index
+        self._on_event(StepBegan(f"snapshot of {self._source.name}"))
+        names = OwnerNames()
+        owners = Owners(index, lambda uid, gid: (names.user(uid), names.group(gid)))
+        recorder = Recorder(index, run, reuse)
+        settings = PackSettings(vault.config.compression, vault.config.blob_size, vault.config.uploads)
+        recipients = [parse_recipient(vault.key.recipient)]
+        with Packer(vault.store, recipients, settings, random=vault.random, clock=vault.clock) as packer:
+            comparer = Comparer(
+                index, self._source_id, owners, self._source.compare, suspect_files(index, run, reuse.blobs)
+            )
+            taker = Taker(
+                recorder,
+                packer,
+                owners,
+                comparer.tally,
+                key_id=vault.key.id,
+                has_history=root_directory(index, self._source_id) is not None,
+                random=vault.random,
+                clock=vault.clock,
+                on_event=self._on_event,
+                on_stored=lambda: self._keep_alive(run, comparer.tally),
+            )
+            comparer.compare_all(walk(roots, self._walk_options()), taker)
+            taker.finish()
+        self._new_bytes += taker.taken.new_bytes
+        self._stored_bytes += taker.taken.stored_bytes
+        return comparer.tally
+
+    def _walk_options(self) -> WalkOptions:
+        source = self._source
+        return WalkOptions(
+            exclude=source.exclude,
+            exclude_caches=source.exclude_caches,
+            one_file_system=source.one_file_system,
+            skip=own_things(self._vault),
+        )
+
+    def _keep_alive(self, run: Run, tally: Tally) -> None:
+        """A long run says every quarter of the grace time which blobs it means to use."""
+        now = self._vault.clock()
+        if now - self._last_partial >= self._vault.at.settings.grace * 1_000_000_000 // 4:
+            self._last_partial = now
+            publish_partial(self._vault, self._index, run, self._draft(tally, None))
+
+    def _draft(self, tally: Tally, repairs: SnapshotId | None) -> Draft:
+        return Draft(
+            source=self._source_uuid,
+            source_name=self._source.name,
+            host_name=os.uname().nodename,
+            paths=self._source.paths,
+            tags=tuple(dict.fromkeys((*self._source.tags, *self._options.tags))),
+            started=self._started,
+            counts=Counts(tally.files, tally.bytes, self._new_bytes, self._stored_bytes),
+            problems=tuple(tally.problems),
+            wrapped_keys=self._wrapped,
+            repairs=repairs,
+        )
+
+    def _result(self, snapshot: SnapshotRow | None, tally: Tally) -> Created:
+        return Created(
+            self._source.name,
+            snapshot,
+            tuple(tally.problems),
+            tuple(tally.left_out),
+            tally.skipped,
+            tally.unchanged,
+        )
+
+
+def own_things(vault: Vault) -> frozenset[tuple[int, int]]:
+    """Device and inode of what a run never reads: the state folder, the secrets beside the config, a local store."""
+    paths = [vault.paths.folder, vault.paths.secrets, vault.paths.copy, vault.paths.index]
+    local = getattr(vault.store, "root", None)
+    if local is not None:
+        paths.append(local)
+    found = set()
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return frozenset(found)

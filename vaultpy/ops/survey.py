@@ -1,0 +1,148 @@
+"""What the store holds now, by its own listings: the ground on which a run decides what it may build on.
+
+Only listings that came to their end count.  What a listing does not show is "not there" for nothing but reuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from vaultpy.errors import DamageError, IndexBehind, ObjectNotFound
+from vaultpy.index.db import Index
+from vaultpy.index.reuse import find_blobs
+from vaultpy.index.snapshots import all_snapshots
+from vaultpy.manifest import Manifest, decode
+from vaultpy.model import BlobHash, ExportId, SnapshotId
+from vaultpy.purges import PurgeRecord, decode_record
+from vaultpy.signature import MANIFEST_NAMESPACE, verify
+from vaultpy.state import Host
+from vaultpy.store import names
+from vaultpy.store.base import ObjectInfo, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The listing of metadata/: which snapshots have a manifest, and which exports are there with what size."""
+
+    manifests: dict[SnapshotId, ObjectInfo]
+    signatures: dict[SnapshotId, ObjectInfo]
+    exports: dict[ExportId, ObjectInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What purge records name: a prune may delete it, so nothing new is built on it."""
+
+    snapshots: frozenset[SnapshotId]
+    blobs: frozenset[BlobHash]
+    exports: frozenset[ExportId]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The store as one run sees it; `present`: ids of indexed blobs that are listed whole, and are not marked."""
+
+    metadata: Metadata
+    marked: Marked
+    present: frozenset[int]
+
+
+def list_metadata(store: Store) -> Metadata:
+    """One listing of metadata/, whole."""
+    found = Metadata({}, {}, {})
+    for info in store.list(names.METADATA):
+        if (snapshot := names.parse_manifest_name(info.name)) is not None:
+            found.manifests[snapshot] = info
+        elif (snapshot := names.parse_signature_name(info.name)) is not None:
+            found.signatures[snapshot] = info
+        elif (export := names.parse_export_name(info.name)) is not None:
+            found.exports[export] = info
+    return found
+
+
+def list_records(store: Store) -> list[tuple[ObjectInfo, PurgeRecord]]:
+    """All purge records that are there and whole.  One that a keeper deletes meanwhile is none any more."""
+    found = []
+    for info in list(store.list(names.PURGES)):
+        if names.parse_purge_name(info.name) is None:
+            continue
+        try:
+            found.append((info, decode_record(store.get(info.name))))
+        except ObjectNotFound:
+            continue
+    return found
+
+
+def list_marked(store: Store) -> Marked:
+    """Everything that some purge record names."""
+    records = [record for _, record in list_records(store)]
+    return Marked(
+        frozenset(one for record in records for one in record.snapshots),
+        frozenset(one for record in records for one in record.blobs),
+        frozenset(one for record in records for one in record.exports),
+    )
+
+
+def listed_blobs(store: Store) -> Iterator[tuple[BlobHash, int]]:
+    """Hash and size of every object of blobs/."""
+    for info in store.list(names.BLOBS):
+        if (hash := names.parse_blob_name(info.name)) is not None:
+            yield hash, info.size
+
+
+def present_blobs(store: Store, index: Index, marked: Marked) -> frozenset[int]:
+    """Ids of the indexed blobs that one whole listing shows as they should be, and that no record names."""
+    return frozenset(
+        find_blobs(index, ((hash, size) for hash, size in listed_blobs(store) if hash not in marked.blobs))
+    )
+
+
+def unknown_own_snapshots(store: Store, index: Index, host: Host, metadata: Metadata) -> list[SnapshotId]:
+    """Snapshots in the store that this host signed and that the index does not know.
+
+    Each foreign manifest is fetched once and remembered.  One that only claims to be this host's is not believed: verify
+    and prune name it, and it must not be able to stop the backups.
+    """
+    known = {row.id for row in all_snapshots(index)}
+    foreign = {SnapshotId(UUID(bytes=row[0])) for row in index.rows("SELECT id FROM foreign_manifests")}
+    ours, theirs = [], []
+    for snapshot in sorted(metadata.manifests.keys() - known - foreign):
+        manifest = _read_unchecked(store, snapshot)
+        if manifest is None:
+            continue
+        if manifest.host != host.id:
+            theirs.append(snapshot)
+        elif _signed_by(store, snapshot, host):
+            ours.append(snapshot)
+    with index.transaction():
+        index.run_many("INSERT OR IGNORE INTO foreign_manifests VALUES (?)", [(one.bytes,) for one in theirs])
+    return ours
+
+
+def _signed_by(store: Store, snapshot: SnapshotId, host: Host) -> bool:
+    try:
+        message = store.get(names.manifest_name(snapshot))
+        signer = verify(store.get(names.signature_name(snapshot)), message, MANIFEST_NAMESPACE)
+    except (DamageError, ObjectNotFound):
+        return False
+    return signer == host.signing_key.public_text()
+
+
+def refuse_unknown(unknown: list[SnapshotId], index: Index) -> None:
+    """Raise IndexBehind when the store knows more of this host than the index does (rule 3)."""
+    if unknown:
+        raise IndexBehind(
+            f"index {index.path} does not know {len(unknown)} snapshots that this host made (the first: {unknown[0]})",
+            hint="an old copy of the index: run vaultpy index rebuild; or a second machine runs with a copy of this"
+            " one's state folder: then stop, and run vaultpy init there anew",
+        )
+
+
+def _read_unchecked(store: Store, snapshot: SnapshotId) -> Manifest | None:
+    # Unsigned reading is safe here: it only tells manifests that are worth a look at their signature from the rest.
+    try:
+        return decode(store.get(names.manifest_name(snapshot)))
+    except (DamageError, ObjectNotFound):
+        return None

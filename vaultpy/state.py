@@ -1,0 +1,171 @@
+"""What makes a host itself: its id and its two small secrets, which sign manifests and open exports, and no content.
+
+They lie in one file of the state folder, and once more beside the configuration, so that losing the state folder loses
+nothing that `index rebuild` cannot bring back.  The copy names the machine it was made on: a configuration folder that is
+copied to 200 machines makes 200 hosts, not one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from vaultpy.age import Identity, Recipient, X25519Identity, parse_identity
+from vaultpy.errors import ConfigError, DamageError, UsageError
+from vaultpy.model import HostId, StoreId, uuid7
+from vaultpy.signature import SigningKey, load_signing_key
+
+FORMAT = 1
+_MACHINE_ID = Path("/etc/machine-id")
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """Where a host keeps what is its own; `copy` lies beside the configuration file."""
+
+    folder: Path
+    copy: Path
+
+    @property
+    def secrets(self) -> Path:
+        return self.folder / "host.json"
+
+    @property
+    def index(self) -> Path:
+        return self.folder / "index.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def scratch(self) -> Path:
+        """For exports on their way; whatever a dead run left there is removed by the next."""
+        return self.folder / "scratch"
+
+
+def state_paths(state: Path, config: Path) -> StatePaths:
+    """The places that belong to a state folder and a configuration file."""
+    return StatePaths(state, config.with_name(config.name + ".host"))
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """This host: who it is, what it signs with, and what opens its own exports."""
+
+    id: HostId
+    signing_key: SigningKey
+    index_key: Identity
+
+    @property
+    def index_recipient(self) -> Recipient:
+        return self.index_key.recipient()
+
+
+def make_host(now_ms: int, random: Callable[[int], bytes]) -> Host:
+    """A host that never was before."""
+    return Host(HostId(uuid7(now_ms, random(10))), SigningKey.generate(), X25519Identity.generate(random))
+
+
+def load_host(paths: StatePaths, store: StoreId) -> Host | None:
+    """The host of this state folder; else the one whose copy lies beside the configuration, if it was this machine.
+
+    Raises ConfigError when a file is there and cannot be understood: making a new host instead would orphan the old one's
+    snapshots silently.
+    """
+    for path, is_copy in ((paths.secrets, False), (paths.copy, True)):
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"host secrets {path} cannot be read: {error.strerror}") from error
+        machine, host = _decode(text, path)
+        if not is_copy or machine == _machine(store):
+            return host
+    return None
+
+
+def save_host(paths: StatePaths, store: StoreId, host: Host) -> None:
+    """Write both copies, durable, for the owner's eyes only; an existing state folder keeps what it has."""
+    text = _encode(host, store)
+    make_folder(paths.folder)
+    _write(paths.secrets, text)
+    try:
+        _write(paths.copy, text)
+    except OSError:
+        # A configuration that another user owns (/etc, read-only media) gets no copy; the state folder has the secrets.
+        return
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and its parents, the folder itself for its owner alone.  Raises ConfigError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"state folder {folder} cannot be made: {error.strerror}", hint="set state in the config"
+        ) from error
+
+
+def _encode(host: Host, store: StoreId) -> str:
+    said = {
+        "format": FORMAT,
+        "host": str(host.id),
+        "machine": _machine(store),
+        "signing_key": host.signing_key.to_pem().decode(),
+        "index_key": host.index_key.to_text(),
+    }
+    return json.dumps(said, indent=1) + "\n"
+
+
+def _decode(text: str, path: Path) -> tuple[str, Host]:
+    try:
+        said = json.loads(text)
+        if said["format"] != FORMAT:
+            raise ConfigError(f"host secrets {path} are of a newer format", hint="use a newer vaultpy")
+        host = Host(
+            HostId(UUID(said["host"])),
+            load_signing_key(said["signing_key"].encode()),
+            parse_identity(said["index_key"]),
+        )
+        return str(said["machine"]), host
+    except (ValueError, KeyError, TypeError, AttributeError, DamageError, UsageError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"host secrets {path} are damaged", hint="bring the file back, or move it away to become a new host"
+        ) from error
+
+
+def _machine(store: StoreId) -> str:
+    """Names this machine without giving its id away; a clone of the whole disk has the same (rule 3 stops that)."""
+    try:
+        own = _MACHINE_ID.read_text().strip()
+    except OSError:
+        own = os.uname().nodename
+    return hashlib.sha256(f"vaultpy {store} {own}".encode()).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    if path.exists() and path.read_text() == text:
+        return
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

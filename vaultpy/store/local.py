@@ -1,0 +1,286 @@
+"""`file://`: a store in a folder.
+
+    put:  temporary name → write → fsync → link to the final name (create-only, atomic) → fsync of the folder
+
+Where a file system has no hard links, an O_EXCL reservation stands for the link: an empty file under a lock name says who
+renames, and rename makes the object appear whole.  What dies on the way leaves a temporary file that no listing shows and
+that a later put sweeps away after a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vaultpy.errors import (
+    NoStore,
+    ObjectExists,
+    ObjectNotFound,
+    StoreContradiction,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
+from vaultpy.store.base import Body, ObjectInfo
+from vaultpy.store.bodies import body_pieces, check_name, same_bytes
+
+TEMPORARY = ".vaultpy-tmp"
+"""Folder of unfinished puts, in the store's root: one file system with the objects, and in no listing."""
+
+STALE_SECONDS = 24 * 3600
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+
+
+class LocalStore:
+    """Objects as files below `root`.  Safe for several threads and several processes."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise NoStore(f"store folder {root} does not exist", hint="check the path, or mount the disk it lies on")
+        self.root = root
+        self.url = f"file://{root}"
+        self._swept = False
+
+    def put(self, name: str, body: Body) -> None:
+        target = self._path(name)
+        with _translated("put", name):
+            self._sweep()
+            temporary = self._write_temporary(body)
+            try:
+                self._make_folders(target.parent)
+                self._give_name(temporary, target, name, body)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    temporary.unlink()
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        with _translated("get", name):
+            fd = self._open(self._path(name), name)
+            try:
+                size = os.fstat(fd).st_size
+                wanted = size - start if length is None else length
+                if start < 0 or wanted < 0 or start + wanted > size:
+                    raise StoreContradiction(f"object {name} has {size} bytes, not {start + max(wanted, 0)}")
+                return _read_exactly(fd, start, wanted, name)
+            finally:
+                os.close(fd)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        with _translated("stat", name):
+            try:
+                found = os.lstat(self._path(name))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return ObjectInfo(name, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with _translated("list", prefix or "everything"):
+            yield from self._walk("", prefix)
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        with _translated("delete", name):
+            try:
+                os.unlink(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            _sync_folder(path.parent)
+
+    def clock(self) -> int:
+        with _translated("read the clock of", "the store"):
+            temporary = self._temporary_path()
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            try:
+                # The kernel that serves this folder stamps the file, as it stamps the objects.
+                return os.stat(temporary).st_mtime_ns
+            finally:
+                temporary.unlink()
+
+    def _path(self, name: str) -> Path:
+        check_name(name)
+        return self.root / name
+
+    def _temporary_path(self) -> Path:
+        folder = self.root / TEMPORARY
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / secrets.token_hex(16)
+
+    def _write_temporary(self, body: Body) -> Path:
+        path = self._temporary_path()
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                for piece in body_pieces(body):
+                    _write_all(fd, piece)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except BaseException:
+            path.unlink()
+            raise
+        return path
+
+    def _make_folders(self, folder: Path) -> None:
+        """Make a folder and those above it, each durable before anything is put into it."""
+        if folder == self.root or folder.is_dir():
+            return
+        self._make_folders(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        # Also where another process made it just now: it may not have synced it yet.
+        _sync_folder(folder.parent)
+
+    def _give_name(self, temporary: Path, target: Path, name: str, body: Body) -> None:
+        try:
+            os.link(temporary, target, follow_symlinks=False)
+        except FileExistsError:
+            self._accept_existing(target, name, body)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._rename_reserved(temporary, target, name, body)
+        _sync_folder(target.parent)
+
+    def _rename_reserved(self, temporary: Path, target: Path, name: str, body: Body) -> None:
+        """Create-only without links: whoever makes the reservation renames; nobody else may."""
+        reservation = self.root / TEMPORARY / ("reserved-" + name.replace("/", "-"))
+        try:
+            os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            if target.exists():
+                self._accept_existing(target, name, body)
+                return
+            raise StoreUnavailable(f"object {name} is being put by another process", hint="try again") from None
+        try:
+            if target.exists():
+                self._accept_existing(target, name, body)
+            else:
+                os.rename(temporary, target)
+        finally:
+            reservation.unlink()
+
+    def _accept_existing(self, target: Path, name: str, body: Body) -> None:
+        fd = self._open(target, name)
+        try:
+            with open(fd, "rb", closefd=False) as existing:
+                if not same_bytes(existing, body):
+                    raise ObjectExists(f"object {name} exists with other bytes")
+            # It may be another process's link that is not durable yet; ours is when this returns.
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _open(self, path: Path, name: str) -> int:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            if not self.root.is_dir():
+                raise StoreUnavailable(f"store folder {self.root} is gone", hint="is its disk mounted?") from None
+            raise ObjectNotFound(f"object {name} is not in the store") from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise StoreContradiction(f"object {name} is not a file")
+        return fd
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
+        """Files below a folder, in the byte order of whole names: a folder `a` sorts as `a/`, behind `a.b`."""
+        try:
+            with os.scandir(self.root / folder) as found:
+                entries = sorted(
+                    (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in found
+                )
+        except FileNotFoundError:
+            if folder:
+                return  # deleted since its parent was listed: so were the objects in it
+            raise
+        for shown, entry in entries:
+            name = folder + shown
+            if shown == TEMPORARY + "/" or not _may_hold(name, prefix):
+                continue
+            if shown.endswith("/"):
+                yield from self._walk(name, prefix)
+            elif entry.is_file(follow_symlinks=False):
+                try:
+                    found_stat = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield ObjectInfo(name, found_stat.st_size, found_stat.st_mtime_ns)
+
+    def _sweep(self) -> None:
+        """Once per process: remove what puts that died left behind, when it is surely nobody's any more."""
+        if self._swept:
+            return
+        self._swept = True
+        folder = self.root / TEMPORARY
+        if not folder.is_dir():
+            return
+        limit = time.time() - STALE_SECONDS
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_mtime < limit:
+                        os.unlink(entry)
+
+
+def create_local(root: Path) -> LocalStore:
+    """The store in a folder that is made, with its parents, where it does not exist."""
+    with _translated("make", str(root)):
+        missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in missing:
+            _sync_folder(folder.parent)
+    return LocalStore(root)
+
+
+def _may_hold(name: str, prefix: str) -> bool:
+    if name.endswith("/"):
+        return name.startswith(prefix) or prefix.startswith(name)
+    return name.startswith(prefix)
+
+
+def _read_exactly(fd: int, start: int, length: int, name: str) -> bytes:
+    pieces = []
+    while length:
+        piece = os.pread(fd, length, start)
+        if not piece:
+            raise StoreContradiction(f"object {name} ends early")
+        pieces.append(piece)
+        start += len(piece)
+        length -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _write_all(fd: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _translated(operation: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"store cannot {operation} {name}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreFull(what, hint="make room in the store; nothing finished is lost") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreDenied(what, hint="check who owns the store's folder and how it is mounted") from error
+        if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENOENT):
+            raise StoreUnavailable(what, hint="check the disk or the mount") from error
+        raise StoreError(what) from error

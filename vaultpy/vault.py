@@ -1,0 +1,83 @@
+"""A vault: a configuration, the store it names, and this host.  Operations are functions that take one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vaultpy.age import Recipient, parse_recipient
+from vaultpy.config import Config, StoreKeyConfig
+from vaultpy.errors import ConfigError, NoStore, ObjectNotFound, UsageError
+from vaultpy.manifest import hash_bytes
+from vaultpy.state import Host, StatePaths, load_host, make_host, save_host, state_paths
+from vaultpy.store import names
+from vaultpy.store.base import Store
+from vaultpy.store.identity import StoreConfig, decode_store_config
+from vaultpy.store.open import open_store
+
+Clock = Callable[[], int]
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """A store that is one of ours: what vaultpy.json says, and the BLAKE3 hash of that file."""
+
+    store: Store
+    settings: StoreConfig
+    settings_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """Everything an operation of a host needs; `clock` in nanoseconds since 1970."""
+
+    config: Config
+    paths: StatePaths
+    at: OpenStore
+    host: Host
+    clock: Clock = time.time_ns
+    random: Random = os.urandom
+
+    @property
+    def store(self) -> Store:
+        return self.at.store
+
+    @property
+    def key(self) -> StoreKeyConfig:
+        """The public half of the store key.  Raises ConfigError on a keeper, which has none."""
+        if self.config.key is None:
+            raise ConfigError(f"config {self.config.path} has no store key", hint="a keeper cannot make snapshots")
+        return self.config.key
+
+    @property
+    def recipients(self) -> list[Recipient]:
+        """Whom exports are encrypted to: the store key, and this host, so that it can rebuild its index."""
+        return [parse_recipient(self.key.recipient), self.host.index_recipient]
+
+
+def open_at(url: str, opener: Callable[[str], Store] = open_store) -> OpenStore:
+    """The vaultpy store at a URL.  Raises NoStore where there is none, StoreFormatError for a newer one."""
+    store = opener(url)
+    try:
+        data = store.get(names.CONFIG)
+    except ObjectNotFound as error:
+        raise NoStore(f"store {store.url} holds no vaultpy store", hint="make one with: vaultpy init") from error
+    return OpenStore(store, decode_store_config(data), hash_bytes(data))
+
+
+def open_vault(config: Config, *, clock: Clock = time.time_ns, random: Random = os.urandom) -> Vault:
+    """The vault of a configuration.  A host that the state folder does not know yet is made: its first run is a beginning,
+    which is what a configuration copied to another machine wants."""
+    at = open_at(config.store)
+    if at.settings.id != config.store_id:
+        raise UsageError(
+            f"store {at.store.url} is store {at.settings.id}, not {config.store_id} as {config.path} says",
+            hint="correct store or store_id in the config",
+        )
+    paths = state_paths(config.state, config.path)
+    host = load_host(paths, config.store_id) or make_host(clock() // 1_000_000, random)
+    save_host(paths, config.store_id, host)
+    return Vault(config, paths, at, host, clock, random)
