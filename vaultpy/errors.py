@@ -118,3 +118,13 @@ class Interrupted(VaultpyError):
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class TargetError(VaultpyError):
+    """One path of a restore's target could not be made; the restore notes it and goes on, and is incomplete."""
+
+    exit_code = 4
+
+
+class TargetFull(TargetError):
+    """There is no room left where the restore writes; it stops."""

@@ -136,7 +136,7 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_git_keeps_the_same_files(forest: bytes, patterns: list[str]) -> None:
     with open(forest + b"/patterns", "w") as file:
         file.write("\n".join(patterns) + "\n")
-    command = ["git", b"--git-dir=" + forest + b"/git", b"--work-tree=" + forest + b"/tree", "ls-files", "-o", "-z"]
+    command = [b"git", b"--git-dir=" + forest + b"/git", b"--work-tree=" + forest + b"/tree", b"ls-files", b"-o", b"-z"]
     command.append(b"--exclude-from=" + forest + b"/patterns")
     listed = subprocess.run(command, check=True, capture_output=True, cwd=forest + b"/tree").stdout
     ours = {

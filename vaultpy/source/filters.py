@@ -36,6 +36,7 @@ _NEWLINE = "\udc0a"
 surrogates only stand for bytes from 0x80 on."""
 
 _POSIX_CLASS = re.compile(r"\[[:.=].*?[:.=]\]")
+_WELL_FORMED = re.compile(r"(?:\\.|\[[!^]?+.[^\]]*\]|[^\\\[])*+", re.DOTALL)
 _NAME_END = "(?:(?P<ps_d>/)|$)"
 
 Verdict = Callable[[str, bool], str | None]
@@ -171,13 +172,13 @@ def _compile(glob: str, text: str) -> re.Pattern[str]:
     try:
         if _POSIX_CLASS.search(glob):
             raise ValueError("classes such as [:alpha:] are not known")
-        if (len(glob) - len(glob.rstrip("\\"))) % 2:
-            raise ValueError("nothing follows the backslash at its end")
+        if not _WELL_FORMED.fullmatch(glob):
+            raise ValueError("a bracket is not closed, or a backslash ends it")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # `[[]` is a bracket here, and may be a nested set one day
             regex = next(iter(GitIgnoreSpec.from_lines([anchored]).patterns)).regex
             if regex is None:
-                raise ValueError("a bracket is not closed")
+                raise ValueError("it does not parse")
             # A path below one that matches is not asked: what is left out is not entered.
             whole = regex.pattern.replace(_NAME_END, "$")
             return re.compile(whole if whole.startswith("^") else f"^.*{whole}")  # `**/*/**` becomes a mere `/`
