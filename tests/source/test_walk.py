@@ -174,6 +174,19 @@ def test_what_cannot_be_found_again_is_noted(tree: bytes) -> None:
     assert [folder.path.removeprefix(tree) for folder in found[-3:]] == [b"/a/a/z", b"/a/z", b"/z"]
 
 
+def test_another_folder_in_the_place_of_one_above_is_not_taken_for_it(tree: bytes) -> None:
+    make_deep(tree, KEPT_OPEN + 10, b"a", beside=b"z")
+    found = []
+    for count, folder in enumerate(folders(tree)):
+        found.append(folder)
+        if count == KEPT_OPEN + 10:
+            os.rename(tree + b"/a/a/a", tree + b"/moved")
+            os.rename(tree + b"/a/a", tree + b"/moved too")
+            os.makedirs(tree + b"/a/a/z/not the one that was listed")
+    assert problems(iter(found)) == [(tree + b"/a/a/z", ProblemKind.VANISHED)]
+    assert [folder.entries for folder in found[-3:]] == [[], [], []]
+
+
 def test_a_folder_that_vanishes_before_it_is_entered_is_noted(tree: bytes) -> None:
     os.mkdir(tree + b"/a")
     os.mkdir(tree + b"/b")
