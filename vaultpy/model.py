@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import uuid
 from dataclasses import dataclass
 from typing import NewType
@@ -29,6 +30,17 @@ def uuid7(milliseconds: int, randomness: bytes) -> uuid.UUID:
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
     return uuid.UUID(int=value)
+
+
+def host_id_of(signer: str) -> HostId:
+    """The id of the host that signs with this public key (`ssh-ed25519 AAAA…`): a version 8 UUID made of the key's hash.
+
+    So a signer can speak for no host but its own, and nobody has to keep a list of who is who.
+    """
+    value = int.from_bytes(hashlib.sha256(b"vaultpy host " + signer.encode()).digest()[:16], "big")
+    value = value & ~(0xF << 76) | 8 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return HostId(uuid.UUID(int=value))
 
 
 class Kind(enum.IntEnum):

@@ -13,11 +13,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from vaultpy.age import Identity, Recipient, X25519Identity, parse_identity
 from vaultpy.errors import ConfigError, DamageError, UsageError
-from vaultpy.model import HostId, StoreId, uuid7
+from vaultpy.model import HostId, StoreId, host_id_of
 from vaultpy.signature import SigningKey, load_signing_key
 
 FORMAT = 1
@@ -56,20 +55,23 @@ def state_paths(state: Path, config: Path) -> StatePaths:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """This host: who it is, what it signs with, and what opens its own exports."""
+    """This host: what it signs with, which is also who it is, and what opens its own exports."""
 
-    id: HostId
     signing_key: SigningKey
     index_key: Identity
+
+    @property
+    def id(self) -> HostId:
+        return host_id_of(self.signing_key.public_text())
 
     @property
     def index_recipient(self) -> Recipient:
         return self.index_key.recipient()
 
 
-def make_host(now_ms: int, random: Callable[[int], bytes]) -> Host:
+def make_host(random: Callable[[int], bytes]) -> Host:
     """A host that never was before."""
-    return Host(HostId(uuid7(now_ms, random(10))), SigningKey.generate(), X25519Identity.generate(random))
+    return Host(SigningKey.generate(), X25519Identity.generate(random))
 
 
 def load_host(paths: StatePaths, store: StoreId) -> Host | None:
@@ -129,11 +131,7 @@ def _decode(text: str, path: Path) -> tuple[str, Host]:
         said = json.loads(text)
         if said["format"] != FORMAT:
             raise ConfigError(f"host secrets {path} are of a newer format", hint="use a newer vaultpy")
-        host = Host(
-            HostId(UUID(said["host"])),
-            load_signing_key(said["signing_key"].encode()),
-            parse_identity(said["index_key"]),
-        )
+        host = Host(load_signing_key(said["signing_key"].encode()), parse_identity(said["index_key"]))
         return str(said["machine"]), host
     except (ValueError, KeyError, TypeError, AttributeError, DamageError, UsageError) as error:
         if isinstance(error, ConfigError):

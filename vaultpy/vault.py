@@ -78,6 +78,6 @@ def open_vault(config: Config, *, clock: Clock = time.time_ns, random: Random = 
             hint="correct store or store_id in the config",
         )
     paths = state_paths(config.state, config.path)
-    host = load_host(paths, config.store_id) or make_host(clock() // 1_000_000, random)
+    host = load_host(paths, config.store_id) or make_host(random)
     save_host(paths, config.store_id, host)
     return Vault(config, paths, at, host, clock, random)

@@ -136,27 +136,38 @@ def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
 def open_index(path: Path, *, read_only: bool = False) -> Index:
     """Open the index at `path`; one of an older version is upgraded first (a copy of it is kept).
 
-    Read-only use still opens the file for writing where that is allowed, because a journal that a crash left behind can
-    only be rolled back by a writer; statements that write are refused by the database.
+    Read-only use can fill temporary tables and nothing else; it refuses an older version.
     """
     if not path.exists():
         raise IndexDatabaseError(f"index {path} does not exist", hint="bring it back with: vaultpy index rebuild")
-    mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
-    index = Index(path, _engine(path, mode))
+    if read_only:
+        return _open_read_only(path)
+    index = Index(path, _engine(path, "rw"))
+    try:
+        revision = _revision(index)
+        if revision == REVISION:
+            return index
+    except BaseException:
+        index.close()
+        raise
+    index.close()
+    from vaultpy.index.upgrade import upgrade  # alembic costs 260 ms
+
+    upgrade(path, revision)
+    return Index(path, _engine(path, "rw"))
+
+
+def _open_read_only(path: Path) -> Index:
+    if os.path.exists(f"{path}-journal") and os.access(path, os.W_OK):
+        # What a crash left half done can only be rolled back by a writer; nothing else happens here.
+        Index(path, _engine(path, "rw")).close()
+    index = Index(path, _engine(path, "ro"))
     try:
         revision = _revision(index)
         if revision != REVISION:
-            index.close()
-            if read_only:
-                raise IndexDatabaseError(
-                    f"index {path} is of another version ({revision})", hint="the next snapshot create upgrades it"
-                )
-            from vaultpy.index.upgrade import upgrade  # alembic costs 260 ms
-
-            upgrade(path, revision)
-            index = Index(path, _engine(path, mode))
-        if read_only:
-            index.run("PRAGMA query_only = ON")
+            raise IndexDatabaseError(
+                f"index {path} is of another version ({revision})", hint="the next snapshot create upgrades it"
+            )
     except BaseException:
         index.close()
         raise

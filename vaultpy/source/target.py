@@ -81,6 +81,11 @@ class TargetTree:
         """A new empty file, only for us (0600): its descriptor, for the caller to close, and its temporary name."""
         return self._make(lambda name: os.open(name, _CREATE, 0o600, dir_fd=dir_fd))
 
+    def reopen_file(self, dir_fd: int, temporary: bytes) -> int:
+        """A descriptor of a file of ours that is still under its temporary name, to go on writing."""
+        with _failing(self.root, temporary):
+            return os.open(temporary, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
     def create_symlink(self, dir_fd: int, target: bytes) -> bytes:
         """A symbolic link under a temporary name; `target` is written as it is, whatever it points at."""
         if not target or b"\0" in target:
@@ -164,6 +169,15 @@ class TargetTree:
                 return make(name), name
 
 
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset`.  Raises TargetError, or TargetFull when there is no room."""
+    with _failing():
+        while data:
+            written = os.pwrite(fd, data, offset)
+            offset += written
+            data = data[written:]
+
+
 def _open_or_make(above: int, name: bytes, create: bool) -> int:
     flags = _DIRECTORY | os.O_NOFOLLOW
     try:
@@ -185,7 +199,7 @@ def _failing(*parts: bytes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translate(os.path.join(*parts), error) from error
+        raise _translate(os.path.join(b"", *parts), error) from error
 
 
 def _translate(path: bytes, error: OSError) -> TargetError:

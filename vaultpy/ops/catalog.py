@@ -1,0 +1,266 @@
+"""Which snapshots there are: one listing of the store beside the index, and the manifests that the index does not know.
+
+Names and counts of other hosts' snapshots are inside the encryption; without what opens them they are None, never guessed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from vaultpy.age import AgeError, Identity
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreFormatError, UntrustedSigner, UsageError
+from vaultpy.index.snapshots import Counts, SnapshotRow, State, all_snapshots
+from vaultpy.manifest import About, Manifest, decode_about
+from vaultpy.model import HostId, KeyId, SnapshotId, SnapshotState, SourceId
+from vaultpy.ops.reader import Reader, about_identities, open_wrapped, read_manifest
+from vaultpy.ops.survey import Metadata, list_metadata
+from vaultpy.store.base import ObjectInfo
+
+FETCHES = 8
+"""Manifests fetched at once."""
+
+FUTURE_NS = 24 * 3600 * 1_000_000_000
+"""A snapshot signed this much later than the store's clock says is flagged (rule 8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A snapshot as lists show it; times in nanoseconds.  `signed`: whether a known signer's signature was seen (None: the
+    index vouches, or nothing says whom to believe).  `flag` says what is odd about it, or is None."""
+
+    id: SnapshotId
+    source: SourceId
+    host: HostId
+    seq: int
+    started: int
+    completed: int
+    state: SnapshotState
+    key_id: KeyId
+    repairs: SnapshotId | None
+    pinned: bool
+    signer: str | None
+    source_name: str | None = None
+    host_name: str | None = None
+    tags: tuple[str, ...] | None = None
+    counts: Counts | None = None
+    problems: int | None = None
+    signed: bool | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A snapshot of which the store shows something, but no manifest that can be believed; `why` for people."""
+
+    id: SnapshotId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What a store holds: complete snapshots, oldest first; partial ones; what is broken; what the index alone knows."""
+
+    entries: tuple[Entry, ...]
+    partial: tuple[Entry, ...]
+    broken: tuple[Broken, ...]
+    gone: tuple[SnapshotId, ...]
+    metadata: Metadata
+
+
+def read_catalog(reader: Reader) -> Catalog:
+    """One listing of metadata/; only what the index does not know is fetched."""
+    metadata = list_metadata(reader.at.store)
+    known = {row.id: row for row in all_snapshots(reader.index)} if reader.index else {}
+    entries = [
+        _from_row(row, reader, metadata.manifests[row.id]) for row in known.values() if row.id in metadata.manifests
+    ]
+    fetched, broken = _fetch(reader, sorted(metadata.manifests.keys() - known.keys()), metadata)
+    broken += [
+        Broken(snapshot, "it has a signature and no manifest")
+        for snapshot in sorted(metadata.signatures.keys() - metadata.manifests.keys())
+    ]
+    ordered = _without_repaired(sorted([*entries, *fetched], key=lambda entry: (entry.seq, entry.id)))
+    return Catalog(
+        tuple(_flag_order(one for one in ordered if one.state == SnapshotState.COMPLETE)),
+        tuple(one for one in ordered if one.state == SnapshotState.PARTIAL),
+        tuple(broken),
+        tuple(row.id for row in known.values() if row.id not in metadata.manifests and row.state != State.PUBLISHING),
+        metadata,
+    )
+
+
+def own_host_name(reader: Reader) -> str | None:
+    """What this machine is called, for the rows that its own index vouches for."""
+    return os.uname().nodename if reader.host else None
+
+
+def _fetch(reader: Reader, wanted: Sequence[SnapshotId], metadata: Metadata) -> tuple[list[Entry], list[Broken]]:
+    entries: list[Entry] = []
+    broken: list[Broken] = []
+    openers = _Openers(reader)
+    with ThreadPoolExecutor(FETCHES) as pool:
+        for snapshot, found in zip(wanted, pool.map(lambda one: _read(reader, one), wanted), strict=True):
+            if isinstance(found, Broken):
+                broken.append(found)
+            elif found is not None:
+                manifest, signed = found
+                entries.append(_from_manifest(manifest, signed, openers, metadata.manifests[snapshot]))
+    return entries, broken
+
+
+def _read(reader: Reader, snapshot: SnapshotId) -> tuple[Manifest, bool | None] | Broken | None:
+    try:
+        manifest = read_manifest(reader, snapshot, None)
+    except ObjectNotFound:
+        return None  # removed since it was listed
+    except (DamageError, StoreFormatError) as error:
+        return Broken(snapshot, error.message)
+    if reader.trust is None:
+        return manifest, None
+    try:
+        reader.trust.check(manifest.signer)
+    except UntrustedSigner:
+        return manifest, False
+    return manifest, True
+
+
+class _Openers:
+    """What opens the names in manifests; a store key is opened once, when the first manifest needs it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._keys: dict[KeyId, list[Identity]] = {}
+
+    def open(self, manifest: Manifest) -> About | None:
+        try:
+            return decode_about(manifest.about, self._identities(manifest))
+        except (NoIdentity, AgeError, DamageError):
+            return None
+
+    def _identities(self, manifest: Manifest) -> list[Identity]:
+        known = self._keys.get(manifest.key)
+        if known is None:
+            known = about_identities(self._reader)
+            if self._reader.identities is not None:
+                with contextlib.suppress(NoIdentity, DamageError):
+                    known = [*known, open_wrapped(self._reader, manifest.key, manifest.wrapped_keys).identity]
+            self._keys[manifest.key] = known
+        return known
+
+
+def _from_row(row: SnapshotRow, reader: Reader, info: ObjectInfo) -> Entry:
+    return Entry(
+        id=row.id,
+        source=row.source,
+        host=row.host,
+        seq=row.seq,
+        started=row.started_at,
+        completed=row.completed_at or row.started_at,
+        state=SnapshotState.PARTIAL if row.state == State.PARTIAL else SnapshotState.COMPLETE,
+        key_id=row.key_id,
+        repairs=row.repairs,
+        pinned=row.pinned,
+        signer=reader.host.signing_key.public_text() if reader.host and reader.host.id == row.host else None,
+        source_name=row.source_name,
+        host_name=own_host_name(reader),
+        tags=row.tags,
+        counts=row.counts,
+        problems=row.problems,
+        flag="not whole: the store lost something while it was made"
+        if row.state == State.UNCLEAN
+        else _late(row.started_at, info),
+    )
+
+
+def _from_manifest(manifest: Manifest, signed: bool | None, openers: _Openers, info: ObjectInfo) -> Entry:
+    about = openers.open(manifest)
+    flag = "signed by an unknown signer" if signed is False else _late(manifest.started, info)
+    return Entry(
+        id=manifest.snapshot,
+        source=manifest.source,
+        host=manifest.host,
+        seq=manifest.sequence,
+        started=manifest.started,
+        completed=manifest.completed,
+        state=manifest.state,
+        key_id=manifest.key,
+        repairs=manifest.repairs,
+        pinned=manifest.pinned,
+        signer=manifest.signer,
+        source_name=about.source if about else None,
+        host_name=about.host if about else None,
+        tags=about.tags if about else None,
+        counts=Counts(about.files, about.bytes, about.new_bytes, about.stored_bytes) if about else None,
+        problems=about.problems if about else None,
+        signed=signed,
+        flag=flag,
+    )
+
+
+def _late(started: int, info: ObjectInfo) -> str | None:
+    return "signed more than a day later than the store's clock says" if started > info.modified + FUTURE_NS else None
+
+
+def _without_repaired(entries: Iterable[Entry]) -> list[Entry]:
+    """Leave out what a later manifest of the same source and sequence repairs."""
+    found = list(entries)
+    mended = {
+        (one.host, one.source, one.seq, one.repairs)
+        for one in found
+        if one.repairs is not None and one.signed is not False
+    }
+    return [one for one in found if (one.host, one.source, one.seq, one.id) not in mended]
+
+
+def _flag_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Flag what is out of order: a later sequence of a source that claims an earlier start."""
+    newest: dict[tuple[HostId, SourceId], int] = {}
+    found = []
+    for one in entries:
+        key = (one.host, one.source)
+        if one.flag is None and one.started < newest.get(key, one.started):
+            found.append(replace(one, flag="out of order: it says that it began before an older one"))
+            continue
+        if one.flag is None:
+            newest[key] = one.started
+        found.append(one)
+    return found
+
+
+def sources_of(entries: Iterable[Entry]) -> dict[tuple[HostId, SourceId], list[Entry]]:
+    """Snapshots by source, each list oldest first."""
+    found: dict[tuple[HostId, SourceId], list[Entry]] = {}
+    for one in entries:
+        found.setdefault((one.host, one.source), []).append(one)
+    return found
+
+
+def only_source(catalog: Catalog, name: str | None) -> list[Entry]:
+    """The snapshots of the source of that name; without one, of the only source there is.  Raises UsageError."""
+    groups = sources_of(catalog.entries)
+    if name is not None:
+        _need_names(catalog)
+        groups = {key: group for key, group in groups.items() if group[-1].source_name == name}
+    if len(groups) == 1:
+        return next(iter(groups.values()))
+    if not groups:
+        what = f"source {name!r} has no snapshots" if name else "the store has no snapshots"
+        raise UsageError(what, hint="`vaultpy snapshot list` shows what there is")
+    shown = ", ".join(sorted(describe_source(group[-1]) for group in groups.values()))
+    raise UsageError(f"several sources: {shown}", hint="say which by --source NAME, or name the snapshot by its id")
+
+
+def describe_source(entry: Entry) -> str:
+    """`host:source` where the names are known, ids where they are not."""
+    return f"{entry.host_name or entry.host}:{entry.source_name or entry.source}"
+
+
+def _need_names(catalog: Catalog) -> None:
+    if any(one.source_name is None for one in catalog.entries):
+        raise UsageError(
+            "source names cannot be told without an identity", hint="give --identity FILE, or name snapshots by id"
+        )

@@ -1,0 +1,96 @@
+"""Finding a snapshot's rows: in the host's own index where that has them, else in a scratch index read from the exports."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import blake3
+
+from vaultpy.age import Identity
+from vaultpy.errors import DamageError
+from vaultpy.export import read_export
+from vaultpy.index.at import Moment
+from vaultpy.index.db import Index, create_index
+from vaultpy.index.homes import homes_at
+from vaultpy.index.load import Expected, apply_export, start_chain
+from vaultpy.index.snapshots import State, find_snapshot, source_id_of
+from vaultpy.index.sound import check_sound
+from vaultpy.manifest import Manifest
+from vaultpy.model import ExportRef
+from vaultpy.ops.reader import Reader
+from vaultpy.store import names
+from vaultpy.store.base import Store
+
+_GET_PIECE = 8 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identity]) -> Iterator[Moment]:
+    """The rows of a believed manifest's snapshot.
+
+    The host's own index is taken where it knows the snapshot as whole: it wrote the exports from these very rows.
+    """
+    row = find_snapshot(reader.index, manifest.snapshot) if reader.index else None
+    if reader.index and row and row.state == State.COMPLETE:
+        yield Moment(reader.index, source_id_of(reader.index, row.source), row.seq)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="vaultpy-"))
+    try:
+        with create_index(folder / "scratch.sqlite") as scratch:
+            # Lost with the process, so nothing of it needs to be durable.
+            scratch.run("PRAGMA synchronous = OFF")
+            scratch.run("PRAGMA journal_mode = OFF")
+            yield load_snapshot(scratch, reader.at.store, manifest, identities)
+    finally:
+        shutil.rmtree(folder)
+
+
+def load_snapshot(scratch: Index, store: Store, manifest: Manifest, identities: Sequence[Identity]) -> Moment:
+    """Read a manifest's chain of exports into an empty index, check that it is sound and agrees with the manifest."""
+    source_id = add_source(scratch, manifest)
+    expected = Expected(manifest.snapshot, manifest.source, manifest.host, manifest.sequence)
+    with scratch.transaction():
+        start_chain(scratch, source_id, None)
+        for position, ref in enumerate(manifest.exports):
+            lines = read_export(checked_pieces(store, ref), identities)
+            apply_export(scratch, lines, expected, source_id=source_id, whole=position == 0, close_seq=None)
+    check_sound(scratch, source_id)
+    check_blobs(scratch, source_id, manifest)
+    return Moment(scratch, source_id, manifest.sequence)
+
+
+def add_source(index: Index, manifest: Manifest) -> int:
+    """The row of a manifest's source, made where there is none; its name is learnt elsewhere."""
+    known = index.value("SELECT id FROM sources WHERE uuid = ?", (manifest.source.bytes,))
+    if known is None:
+        known = index.value(
+            "INSERT INTO sources (uuid, name, host) VALUES (?, ?, ?) RETURNING id",
+            (manifest.source.bytes, str(manifest.source), manifest.host.bytes),
+        )
+    return int(known)
+
+
+def check_blobs(index: Index, source_id: int, manifest: Manifest) -> None:
+    """The export and the manifest must name the same blobs, or one of them is not of this snapshot."""
+    said = [(bytes(blob.hash), blob.size) for blob in manifest.blobs]
+    if homes_at(index, source_id, manifest.sequence) != said:
+        raise DamageError(f"snapshot {manifest.snapshot}: its export names other blobs than its manifest")
+
+
+def checked_pieces(store: Store, ref: ExportRef) -> Iterator[bytes]:
+    """An export's bytes, whose hash the signed manifest gives.  The last piece comes only after the hash was right."""
+    name, digest = names.export_name(ref.id), blake3.blake3()
+    pending = b""
+    for start in range(0, ref.size, _GET_PIECE):
+        piece = store.get(name, start, min(_GET_PIECE, ref.size - start))
+        digest.update(piece)
+        if pending:
+            yield pending
+        pending = piece
+    if digest.digest() != ref.blake3:
+        raise DamageError(f"export {ref.id} is not what its manifest says: its hash differs")
+    yield pending

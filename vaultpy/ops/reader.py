@@ -1,0 +1,142 @@
+"""What reading needs: a store, and as much as there is of a configuration, an index, identities and known signers.
+
+On a backed-up host all of it is there; on a machine with nothing but a URL and an identity, a restore works as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaultpy.age import Identity
+from vaultpy.config import Config
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UsageError
+from vaultpy.index.db import Index, open_index
+from vaultpy.keys import Identities, OpenedStoreKey, load_identities, open_store_key
+from vaultpy.manifest import Manifest, open_manifest
+from vaultpy.model import KeyId, SnapshotId
+from vaultpy.ops.wrapped import read_wrapped_keys
+from vaultpy.signature import Trust
+from vaultpy.state import Host, load_host, state_paths
+from vaultpy.store import names
+from vaultpy.vault import OpenStore, open_at
+
+IDENTITY_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A store to read from.  `trust`: whose manifests are believed; None where nothing says whose, so that only a signer
+    found inside the opened store key can vouch.  `index` and `host` are None away from the backed-up host."""
+
+    at: OpenStore
+    config: Config | None
+    host: Host | None
+    index: Index | None
+    identities: Identities | None
+    trust: Trust | None
+
+
+@contextlib.contextmanager
+def open_reader(
+    place: Config | str,
+    *,
+    identity_files: Sequence[Path] = (),
+    signers: Sequence[str] = (),
+    ask_passphrase: Callable[[], str] | None = None,
+) -> Iterator[Reader]:
+    """Open what `place` (a configuration, or a store's URL) gives for reading; nothing is made or changed."""
+    config = place if isinstance(place, Config) else None
+    at = open_at(config.store if config else str(place))
+    if config and at.settings.id != config.store_id:
+        raise UsageError(
+            f"store {at.store.url} is store {at.settings.id}, not {config.store_id} as {config.path} says",
+            hint="correct store or store_id in the config",
+        )
+    identities = _load_identities(identity_files, ask_passphrase)
+    host = load_host(state_paths(config.state, config.path), config.store_id) if config else None
+    trust = _known_signers(config, host, identities, signers)
+    path = state_paths(config.state, config.path).index if config else None
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(open_index(path, read_only=True)) if path and path.exists() else None
+        yield Reader(at, config, host, index, identities, trust)
+
+
+def read_manifest(reader: Reader, snapshot: SnapshotId, trust: Trust | None) -> Manifest:
+    """A snapshot's manifest: its signature is good, it lies where it says, and `trust` (if given) knows its signer.
+
+    Raises ObjectNotFound, DamageError, UntrustedSigner, StoreFormatError.
+    """
+    store = reader.at.store
+    data = store.get(names.manifest_name(snapshot))
+    try:
+        signature = store.get(names.signature_name(snapshot))
+    except ObjectNotFound:
+        raise DamageError(f"snapshot {snapshot} has no signature", hint="nothing proves who made it") from None
+    return open_manifest(data, signature, reader.at.settings.id, snapshot, trust)
+
+
+def open_key(reader: Reader, manifest: Manifest) -> tuple[OpenedStoreKey, Manifest]:
+    """The opened store key of a snapshot, and its manifest again, now believed.
+
+    Where nobody is pinned, the signer written inside the wrapped key vouches: whoever made the store key wrote it.
+    Raises NoIdentity (before anything is said of signers), UntrustedSigner, DamageError.
+    """
+    if reader.identities is None:
+        raise NoIdentity("no identity was given", hint="give --identity FILE, or set VAULTPY_IDENTITY")
+    opened = open_wrapped(reader, manifest.key, manifest.wrapped_keys)
+    trust = reader.trust or Trust(frozenset(opened.signers), False)
+    return opened, read_manifest(reader, manifest.snapshot, trust)
+
+
+def open_wrapped(reader: Reader, key_id: KeyId, copies: Sequence[bytes] = ()) -> OpenedStoreKey:
+    """Open a store key by the forms in keys/, or by the copies that a manifest carries."""
+    assert reader.identities is not None
+    recipient = None
+    if reader.config and reader.config.key and reader.config.key.id == key_id:
+        recipient = reader.config.key.recipient
+    forms = [*read_wrapped_keys(reader.at.store, key_id), *copies]
+    return open_store_key(list(dict.fromkeys(forms)), reader.identities, key_id, recipient)
+
+
+def about_identities(reader: Reader) -> list[Identity]:
+    """What may open the names in manifests, without asking a hardware key once per snapshot: the host's index key."""
+    return [reader.host.index_key] if reader.host else []
+
+
+def _load_identities(files: Sequence[Path], ask_passphrase: Callable[[], str] | None) -> Identities | None:
+    loaded = []
+    for path in files:
+        try:
+            with path.open("rb") as source:
+                data = source.read(IDENTITY_LIMIT + 1)
+        except OSError as error:
+            raise UsageError(
+                f"identity file {path} cannot be read: {(error.strerror or str(error)).lower()}"
+            ) from error
+        if len(data) > IDENTITY_LIMIT:
+            raise UsageError(f"identity file {path} is too large to be one")
+        loaded.append(load_identities(data, ask_passphrase))
+    if not loaded:
+        return None
+    return Identities(
+        tuple(key for one in loaded for key in one.keys), tuple(signer for one in loaded for signer in one.signers)
+    )
+
+
+def _known_signers(
+    config: Config | None, host: Host | None, identities: Identities | None, signers: Sequence[str]
+) -> Trust | None:
+    """Everyone that some local source names; None if there is nobody."""
+    if "any" in signers:
+        return Trust(frozenset(), True)
+    pinned = set(signers)
+    if config:
+        pinned.update(config.signers)
+    if host:
+        pinned.add(host.signing_key.public_text())
+    if identities:
+        pinned.update(identities.signers)
+    return Trust(frozenset(pinned), False) if pinned else None
