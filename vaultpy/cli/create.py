@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import SOURCE_NAME, SOURCE_PATH, TAG, dry_run_option, not_built
+from vaultpy.cli.options import SOURCE_NAME, SOURCE_PATH, TAG, dry_run_option
+from vaultpy.cli.text import json_bytes, json_time
+from vaultpy.config import Config, SourceConfig
 from vaultpy.errors import UsageError
+from vaultpy.lock import HeldLock
+from vaultpy.units import format_size as format_bytes
+
+if TYPE_CHECKING:
+    from vaultpy.ops.create import Created
+
+A_DAY_NS = 24 * 3600 * 1_000_000_000
 
 
 @command(
@@ -46,4 +62,107 @@ def create(
         raise UsageError("snapshot create: SOURCE and --path were both given", hint="run it once for each")
     if cron:
         run = run.under_cron()
-    raise not_built("snapshot create")
+    from vaultpy.ops.create import CreateOptions, create_snapshots
+    from vaultpy.vault import open_vault
+
+    config = run.config()
+    chosen = _chosen(config, sources, paths, name)
+    if dry_run:
+        return _preview(run, config, chosen)
+    try:
+        with run.output.following() as on_event:
+            options = CreateOptions(tags=tags, if_changed=if_changed)
+            made = create_snapshots(open_vault(config), chosen, options, on_event)
+    except HeldLock as error:
+        if cron and error.since is not None and time.time_ns() - error.since < A_DAY_NS:
+            return None  # the run before is still at work: nothing is wrong yet
+        raise
+    for one in made:
+        _warn(run, one)
+    run.output.done([_document(one) for one in made], *(line for one in made for line in _lines(one)))
+    return worst_code(one.exit_code for one in made)
+
+
+def _chosen(config: Config, names: Sequence[str], paths: tuple[bytes, ...], name: str | None) -> list[SourceConfig]:
+    if name is not None:
+        if name in config.sources:
+            raise UsageError(
+                f"source {name}: the config has one of that name", hint=f"run: vaultpy snapshot create {name}"
+            )
+        return [SourceConfig(name, paths)]
+    for one in names:
+        if one not in config.sources:
+            known = ", ".join(config.sources) or "none"
+            raise UsageError(f"source {one}: {config.path} has none of that name", hint=f"it has: {known}")
+    if not config.sources:
+        raise UsageError(f"{config.path} names no sources", hint="add a [sources.NAME], or give --path P --name N")
+    return [config.sources[one] for one in dict.fromkeys(names or config.sources)]
+
+
+def _preview(run: Run, config: Config, chosen: Sequence[SourceConfig]) -> int | None:
+    from vaultpy.ops.preview import preview
+
+    found = [preview(config, source) for source in chosen]
+    run.output.show(
+        [asdict(one) for one in found],
+        *(
+            f"{one.source}: {one.files} files; new {one.new}, changed {one.changed}, gone {one.gone},"
+            f" to read {format_bytes(one.bytes_to_read)}"
+            for one in found
+        ),
+    )
+    return None
+
+
+def worst_code(codes: Iterable[int]) -> int:
+    """The code that says most: a failure before a partial success before none."""
+    found = [code for code in codes if code]
+    return min(found, key=lambda code: (code == 3, code), default=0)
+
+
+def _warn(run: Run, one: Created) -> None:
+    if one.error is not None:
+        run.output.warn(one.error.message + (f" ({one.error.hint})" if one.error.hint else ""))
+    for path in one.left_out:
+        run.output.note(f"source {one.source}: left out, as it is vaultpy's own: {os.fsdecode(path)}")
+
+
+def _document(one: Created) -> dict[str, object]:
+    row = one.snapshot
+    counts = row.counts if row else None
+    return {
+        "source": one.source,
+        "snapshot": row.id if row else None,
+        "started": json_time(row.started_at) if row else None,
+        "completed": json_time(row.completed_at) if row and row.completed_at else None,
+        "tags": row.tags if row else (),
+        "files": counts.files if counts else None,
+        "bytes": counts.bytes if counts else None,
+        "new_bytes": counts.new_bytes if counts else None,
+        "stored_bytes": counts.stored_bytes if counts else None,
+        "unchanged": one.unchanged,
+        "skipped": one.skipped,
+        "problems": [
+            {"path": json_bytes(problem.path), "kind": problem.kind, "detail": problem.detail}
+            for problem in one.problems
+        ],
+        "error": one.error.message if one.error else None,
+    }
+
+
+def _lines(one: Created) -> Iterator[str]:
+    row = one.snapshot
+    if one.error is not None:
+        return
+    if row is None or row.counts is None:
+        yield f"{one.source}: nothing changed, no snapshot made"
+        return
+    counts = row.counts
+    yield (
+        f"{one.source}: snapshot {row.id}, {counts.files} files, {format_bytes(counts.bytes)}; new"
+        f" {format_bytes(counts.new_bytes)}, stored {format_bytes(counts.stored_bytes)}; {one.seconds:.1f} s"
+    )
+    for kind, count in sorted(Counter(problem.kind for problem in one.problems).items()):
+        yield f"  {count} {kind}"
+    if one.skipped:
+        yield f"  {one.skipped} sockets and the like skipped"

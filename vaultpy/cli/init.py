@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import DURATION, FILE, not_built, signer_option
+from vaultpy.cli.options import DURATION, FILE, signer_option
 from vaultpy.errors import UsageError
 from vaultpy.units import Duration
+
+if TYPE_CHECKING:
+    from vaultpy.ops.init import Initialised
 
 
 @command(
@@ -18,6 +23,9 @@ from vaultpy.units import Duration
     example="""\
 vaultpy init --store file:///mnt/disk/vault --new-identity ~/vaultpy-identity.txt
 vaultpy init --store 's3://backups/laptop?region=eu-central-1' --recipient age1…""",
+    document="""\
+An object with `config`, `store`, `store_id`, `state`, `joined` (the store was there), `key` (the store key's id, null on a
+keeper), `signer` and `identity` (the file that was made, or null).""",
 )
 @click.option(
     "--recipient",
@@ -54,4 +62,50 @@ def init(
             "init: nobody could restore",
             hint="name who can by --recipient R, or make an identity by --new-identity FILE",
         )
-    raise not_built("init")
+    from vaultpy.ops.init import DEFAULT_GRACE, InitRequest
+    from vaultpy.ops.init import init as operate
+
+    request = InitRequest(
+        url=run.store,
+        recipients=recipients,
+        new_identity=new_identity,
+        keeper=keeper,
+        signers=signers,
+        grace=grace.seconds if grace else DEFAULT_GRACE,
+    )
+    made = operate(request, run.config_file, run.environment)
+    for warning in made.warnings:
+        run.output.warn(warning)
+    run.output.done(_document(made), *_lines(made))
+    return None
+
+
+def _document(made: Initialised) -> dict[str, object]:
+    config = made.config
+    return {
+        "config": config.path,
+        "store": config.store,
+        "store_id": config.store_id,
+        "state": config.state,
+        "joined": made.joined,
+        "key": config.key.id if config.key else None,
+        "signer": made.signer,
+        "identity": made.identity,
+    }
+
+
+def _lines(made: Initialised) -> Iterator[str]:
+    config = made.config
+    yield f"{'joined' if made.joined else 'made'} store {config.store} ({config.store_id})"
+    yield f"configuration: {config.path}"
+    if made.signer is None:
+        yield f"keeper of {len(config.signers)} signers; state: {config.state}"
+        return
+    yield f"state: {config.state} (index, lock, keys of this host; a copy of the keys: {made.host_copy})"
+    yield f"this host signs with {made.signer}"
+    yield "keep safe, and away from this machine:"
+    if made.identity is not None:
+        yield f"  {made.identity}: without it nothing can ever be restored"
+    else:
+        yield "  the identities of the recipients: without one of them nothing can ever be restored"
+    yield "  the line `this host signs with` above: it proves at a restore that the snapshots are this host's"

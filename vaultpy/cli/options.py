@@ -94,3 +94,12 @@ force_option = click.option("--force", is_flag=True, help="Go on where the plan 
 def not_built(name: str) -> VaultpyError:
     """For a command whose operation is still to come."""
     return UsageError(f"vaultpy {name} is not built yet")
+
+
+def ask_passphrase() -> str:
+    """Ask at the terminal for the passphrase of an identity file; without a terminal that is an error, not a wait."""
+    import sys
+
+    if not sys.stdin.isatty():
+        raise UsageError("the identity file has a passphrase, and there is no terminal to ask for it")
+    return str(click.prompt("passphrase of the identity file", hide_input=True, err=True))

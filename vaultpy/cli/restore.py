@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import (
     RAW_PATH,
+    ask_passphrase,
     identity_option,
-    not_built,
     signer_option,
     snapshot_argument,
     source_option,
 )
+from vaultpy.cli.text import json_bytes, printable
+from vaultpy.units import format_size
+
+if TYPE_CHECKING:
+    from vaultpy.ops.restore import Restored
+
+FAILURES_SHOWN = 100
 
 
 @command(
@@ -46,4 +54,33 @@ def restore(
     folder stands for all below it), or a glob. Needs no configuration and no index where --store is given. Exit code 4:
     something could not be brought back.
     """
-    raise not_built("snapshot restore")
+    from vaultpy.ops.catalog import read_catalog
+    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.resolve import resolve_snapshot
+    from vaultpy.ops.restore import RestoreOptions
+    from vaultpy.ops.restore import restore as operate
+
+    with open_reader(
+        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+    ) as reader:
+        entry = resolve_snapshot(read_catalog(reader), snapshot, source)
+        with run.output.following() as on_event:
+            back = operate(reader, entry, target, RestoreOptions(paths=paths), on_event)
+    for path, why in back.failed[:FAILURES_SHOWN]:
+        run.output.warn(f"{printable(path)}: {why}")
+    if len(back.failed) > FAILURES_SHOWN:
+        run.output.warn(f"and {len(back.failed) - FAILURES_SHOWN} more")
+    for kind, count in sorted(back.missed.items()):
+        run.output.warn(f"{kind}: could not be given back to {count} files here")
+    run.output.done(_document(back), f"{back.files} files, {format_size(back.bytes)} from {back.snapshot}")
+    return 4 if back.failed else None
+
+
+def _document(back: Restored) -> dict[str, object]:
+    return {
+        "snapshot": back.snapshot,
+        "files": back.files,
+        "bytes": back.bytes,
+        "failed": [{"path": json_bytes(path), "why": why} for path, why in back.failed],
+        "missed": back.missed,
+    }
