@@ -27,7 +27,7 @@ MANIFEST_NAMESPACE = "vaultpy-manifest@1"
 """What a host signs its manifests as, so that no signature that it made for something else can pass for one."""
 
 SIGNATURE_LIMIT = 4096
-"""Bytes of the longest signature that is looked at; one of a manifest has 302."""
+"""Bytes of the longest signature that is looked at; one of a manifest has 314."""
 
 _KEY_TYPE = "ssh-ed25519"
 _KEY_SIZE = 32
