@@ -5,15 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import identity_option, not_built, signer_option
+from vaultpy.cli.options import ask_passphrase, identity_option
 
 
-@command("rebuild", reads_store=True, example="vaultpy index rebuild")
+@command(
+    "rebuild",
+    example="vaultpy index rebuild",
+    document="An object with `index` (the file), `snapshots` (a number) and `unreadable` (objects with `snapshot` and `why`).",
+)
 @identity_option
-@signer_option
-def rebuild(run: Run, identities: tuple[Path, ...], signers: tuple[str, ...]) -> int | None:
+def rebuild(run: Run, identities: tuple[Path, ...]) -> int | None:
     """Make the index anew from the store.
 
     The host's own index key opens its exports; --identity does where that key is lost, too.
     """
-    raise not_built("index rebuild")
+    from vaultpy.lock import hold_lock
+    from vaultpy.ops.reader import file_identities
+    from vaultpy.ops.rebuild import rebuild_index
+    from vaultpy.vault import open_vault
+
+    vault = open_vault(run.config())
+    extra = file_identities(vault, identities, ask_passphrase)
+    with (
+        hold_lock(vault.paths.lock, "index rebuild", clock=vault.clock),
+        run.output.following() as on_event,
+    ):
+        rebuilt = rebuild_index(vault, extra, on_event)
+    for snapshot, why in rebuilt.unreadable:
+        run.output.warn(f"snapshot {snapshot}: {why}")
+    document = {
+        "index": vault.paths.index,
+        "snapshots": rebuilt.snapshots,
+        "unreadable": [{"snapshot": snapshot, "why": why} for snapshot, why in rebuilt.unreadable],
+    }
+    run.output.done(document, f"{vault.paths.index}: {rebuilt.snapshots} snapshots")
+    return 4 if rebuilt.unreadable else None

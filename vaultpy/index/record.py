@@ -74,7 +74,8 @@ class Run:
 def begin_run(index: Index, source_id: int, now_ms: int, random: Callable[[int], bytes]) -> Run:
     """Start an attempt at a snapshot.  Its sequence is above every earlier one of this host, whatever the clock says."""
     with index.transaction():
-        seq = max((index.value("SELECT max(seq) FROM runs") or 0) + 1, now_ms)
+        last = index.value("SELECT max(seq) FROM (SELECT seq FROM runs UNION ALL SELECT seq FROM snapshots)")
+        seq = max((last or 0) + 1, now_ms)
         no = index.value(
             "INSERT INTO runs (source_id, seq, prefix) VALUES (?, ?, ?) RETURNING no",
             (source_id, seq, make_prefix(seq, random)),

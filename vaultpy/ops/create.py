@@ -16,7 +16,7 @@ from vaultpy.age import parse_recipient
 from vaultpy.config import SourceConfig
 from vaultpy.errors import SourceError, StoreContradiction, VaultpyError
 from vaultpy.events import Noticed, OnEvent, ProblemMet, StepBegan
-from vaultpy.index.db import Index, create_index, open_index
+from vaultpy.index.db import Index, open_index
 from vaultpy.index.intervals import drop_unheld
 from vaultpy.index.live import Owners, has_files, root_directory
 from vaultpy.index.record import Recorder, Reuse, Run, begin_run, resume_run
@@ -39,6 +39,7 @@ from vaultpy.ops.changed import has_changed
 from vaultpy.ops.compare import Comparer, Tally
 from vaultpy.ops.pack import Packer, PackSettings
 from vaultpy.ops.publish import Draft, confirm, finish_unconfirmed, look_again, publish, publish_partial
+from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.survey import (
     Metadata,
     list_marked,
@@ -108,17 +109,18 @@ def create_snapshots(
             hold_lock(vault.paths.lock, "snapshot create", clock=vault.clock, wait_seconds=options.wait_seconds)
         )
         clear_scratch(vault)
-        index = stack.enter_context(open_or_create_index(vault))
+        index = stack.enter_context(open_or_make_index(vault, on_event))
         metadata = prepare(vault, index)
         return [_create_or_note(vault, index, metadata, source, options, on_event) for source in sources]
 
 
-def open_or_create_index(vault: Vault) -> Index:
-    """This host's index; a new one where there is none yet."""
-    if vault.paths.index.exists():
-        return open_index(vault.paths.index)
-    meta = {"store": vault.at.settings.id.bytes, "host": vault.host.id.bytes}
-    return create_index(vault.paths.index, meta)
+def open_or_make_index(vault: Vault, on_event: OnEvent) -> Index:
+    """This host's index; where it is lost, rebuilt from the snapshots that this host has in the store."""
+    if not vault.paths.index.exists():
+        rebuilt = rebuild_index(vault, [], on_event)
+        if rebuilt.snapshots:
+            on_event(Noticed(f"the index was lost: rebuilt it from {rebuilt.snapshots} snapshots", warning=True))
+    return open_index(vault.paths.index)
 
 
 def clear_scratch(vault: Vault) -> None:

@@ -21,7 +21,7 @@ from vaultpy.ops.wrapped import read_wrapped_keys
 from vaultpy.signature import Trust
 from vaultpy.state import Host, load_host, state_paths
 from vaultpy.store import names
-from vaultpy.vault import OpenStore, open_at
+from vaultpy.vault import OpenStore, Vault, open_at
 
 IDENTITY_LIMIT = 1024 * 1024
 
@@ -99,6 +99,15 @@ def open_wrapped(reader: Reader, key_id: KeyId, copies: Sequence[bytes] = ()) ->
         recipient = reader.config.key.recipient
     forms = [*read_wrapped_keys(reader.at.store, key_id), *copies]
     return open_store_key(list(dict.fromkeys(forms)), reader.identities, key_id, recipient)
+
+
+def file_identities(vault: Vault, files: Sequence[Path], ask_passphrase: Callable[[], str] | None) -> list[Identity]:
+    """The vault's own store key, opened by the identities in these files; nothing where no file is given."""
+    identities = _load_identities(files, ask_passphrase)
+    if identities is None:
+        return []
+    forms = read_wrapped_keys(vault.store, vault.key.id)
+    return [open_store_key(list(forms), identities, vault.key.id, vault.key.recipient).identity]
 
 
 def about_identities(reader: Reader) -> list[Identity]:

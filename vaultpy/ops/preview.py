@@ -1,0 +1,86 @@
+"""`snapshot create --dry-run`: what a run would find, without taking any of it.  Changes nothing anywhere."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaultpy.config import Config, SourceConfig
+from vaultpy.index.db import create_index, open_index
+from vaultpy.index.live import LiveFile, Owners
+from vaultpy.model import Kind, Problem
+from vaultpy.ops.compare import Comparer, Place
+from vaultpy.source.roots import plan_roots
+from vaultpy.source.walk import WalkOptions, walk
+from vaultpy.state import load_host, state_paths
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run over a source would find: numbers of paths, and the bytes that it would read."""
+
+    source: str
+    files: int
+    new: int
+    changed: int
+    gone: int
+    bytes_to_read: int
+    problems: tuple[Problem, ...]
+
+
+class _Counter:
+    """A sink that takes nothing."""
+
+    def __init__(self) -> None:
+        self.new = self.changed_files = self.gone = self.bytes = 0
+        self._next = -1
+
+    def put_directory(self, parent_id: int | None, name: bytes) -> int:
+        self._next -= 1
+        return self._next
+
+    def changed(self, place: Place, old: LiveFile | None) -> None:
+        if old is None:
+            self.new += 1
+        else:
+            self.changed_files += 1
+        if place.kind == Kind.FILE:
+            self.bytes += place.stat.st_size
+
+    def close_file(self, row_id: int) -> None:
+        self.gone += 1
+
+    def close_directory(self, row_id: int) -> None:
+        """Its own row in its parent was counted."""
+
+    def folder_done(self) -> None:
+        """Nothing to harvest."""
+
+
+def preview(config: Config, source: SourceConfig) -> Preview:
+    """Compare a source with its index as it is; without an index everything is new."""
+    paths = state_paths(config.state, config.path)
+    host = load_host(paths, config.store_id)
+    with tempfile.TemporaryDirectory(prefix="vaultpy-") as scratch:
+        known = paths.index.exists() and host is not None
+        index = open_index(paths.index, read_only=True) if known else create_index(Path(scratch) / "empty.sqlite")
+        with index:
+            row = index.row(
+                "SELECT id FROM sources WHERE host = ? AND name = ?", (host.id.bytes if host else b"", source.name)
+            )
+            sink = _Counter()
+            roots = plan_roots(source.paths, one_file_system=source.one_file_system)
+            options = WalkOptions(source.exclude, source.exclude_caches, source.one_file_system)
+            owners = Owners(index, lambda uid, gid: (None, None))
+            comparer = Comparer(index, row[0] if row else -1, owners, source.compare, ())
+            tally = comparer.compare_all(walk(roots, options), sink)
+            return Preview(
+                source.name,
+                tally.unchanged + sink.new + sink.changed_files,
+                sink.new,
+                sink.changed_files,
+                sink.gone,
+                sink.bytes,
+                (*roots.problems, *tally.problems),
+            )

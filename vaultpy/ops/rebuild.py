@@ -1,0 +1,183 @@
+"""`index rebuild`: the index again, from this host's snapshots in the store.
+
+The host's own index key opens its exports, so no identity is needed.  The new index is made beside the old one and takes
+its name when it is whole; the old one is kept as index.sqlite.old.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vaultpy.age import Identity
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound
+from vaultpy.events import OnEvent, StepBegan
+from vaultpy.export import read_export
+from vaultpy.index.db import Index, create_index
+from vaultpy.index.load import Expected, apply_export, start_chain
+from vaultpy.index.snapshots import Counts, SnapshotRow, State, insert_snapshot, put_chain
+from vaultpy.index.sound import check_sound
+from vaultpy.manifest import About, Manifest, decode_about, open_manifest
+from vaultpy.model import ExportRef, SnapshotId, SnapshotState, SourceId
+from vaultpy.ops.moment import add_source, check_blobs, checked_pieces
+from vaultpy.ops.survey import list_metadata
+from vaultpy.signature import Trust
+from vaultpy.store import names
+from vaultpy.vault import Vault
+
+NOTHING_BEFORE = -1
+"""Sequence before every snapshot: rows that end there were never shown by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How many snapshots the new index knows, and those that could not be read, each with why."""
+
+    snapshots: int
+    unreadable: tuple[tuple[SnapshotId, str], ...]
+
+
+def rebuild_index(vault: Vault, identities: Sequence[Identity], on_event: OnEvent) -> Rebuilt:
+    """Make the index anew; the caller holds the lock.  `identities` besides the host's index key open exports of a host
+    key that was lost.  Raises StoreError, IndexDatabaseError."""
+    path = vault.paths.index
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    meta = {"store": vault.at.settings.id.bytes, "host": vault.host.id.bytes}
+    on_event(StepBegan("index rebuild"))
+    with create_index(fresh, meta) as index:
+        rebuilt = _fill(index, vault, [vault.host.index_key, *identities])
+    if path.exists():
+        path.replace(path.with_name(path.name + ".old"))
+        # A journal belongs to the file of its name: left behind, it would be rolled back into the new index.
+        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+    fresh.replace(path)
+    _sync_folder(path.parent)
+    return rebuilt
+
+
+def own_manifests(vault: Vault) -> tuple[list[Manifest], list[tuple[SnapshotId, str]]]:
+    """The manifests that this host signed, oldest first, and the snapshots of which none could be read."""
+    found: list[Manifest] = []
+    unreadable: list[tuple[SnapshotId, str]] = []
+    own = Trust(frozenset([vault.host.signing_key.public_text()]), True)
+    for snapshot in sorted(list_metadata(vault.store).manifests):
+        try:
+            data = vault.store.get(names.manifest_name(snapshot))
+            signature = vault.store.get(names.signature_name(snapshot))
+            manifest = open_manifest(data, signature, vault.at.settings.id, snapshot, own)
+        except (DamageError, ObjectNotFound) as error:
+            unreadable.append((snapshot, error.message))
+            continue
+        if manifest.host == vault.host.id:
+            found.append(manifest)
+    return sorted(found, key=lambda one: (one.sequence, one.snapshot)), unreadable
+
+
+def _fill(index: Index, vault: Vault, identities: Sequence[Identity]) -> Rebuilt:
+    manifests, unreadable = own_manifests(vault)
+    mended = {one.repairs for one in manifests if one.repairs is not None}
+    chains: dict[SourceId, _Chain] = {}
+    for manifest in manifests:
+        whole = manifest.state == SnapshotState.COMPLETE and manifest.snapshot not in mended
+        chain = chains.setdefault(manifest.source, _Chain())
+        try:
+            with index.transaction():
+                source_id = _take_snapshot(index, manifest, identities, whole)
+                if whole:
+                    chain = chains[manifest.source] = _read_chain(index, vault, manifest, identities, chain, source_id)
+        except (DamageError, NoIdentity, ObjectNotFound) as error:
+            unreadable.append((manifest.snapshot, error.message))
+            chains[manifest.source] = _Chain(seq=chain.seq)
+    for (source_id,) in index.rows("SELECT id FROM sources"):
+        check_sound(index, source_id)
+    return Rebuilt(int(index.value("SELECT count(*) FROM snapshots")), tuple(unreadable))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """What the index holds of a source: up to which sequence, by which exports."""
+
+    seq: int = NOTHING_BEFORE
+    exports: tuple[tuple[ExportRef, int], ...] = ()
+
+
+def _take_snapshot(index: Index, manifest: Manifest, identities: Sequence[Identity], whole: bool) -> int:
+    about = _about(manifest, identities)
+    source_id = add_source(index, manifest)
+    if about is not None:
+        index.run("UPDATE sources SET name = ? WHERE id = ?", (about.source, source_id))
+    insert_snapshot(index, _row(manifest, about, whole), source_id)
+    return source_id
+
+
+def _read_chain(
+    index: Index, vault: Vault, manifest: Manifest, identities: Sequence[Identity], before: _Chain, source_id: int
+) -> _Chain:
+    """Bring the source's rows from the snapshot before to this one, by the exports that are new in its chain."""
+    known = [ref for ref, _ in before.exports]
+    goes_on = bool(known) and list(manifest.exports[: len(known)]) == known
+    read = list(before.exports) if goes_on else []
+    if not goes_on:
+        start_chain(index, source_id, before.seq)
+    expected = Expected(manifest.snapshot, manifest.source, manifest.host, manifest.sequence)
+    for ref in manifest.exports[len(read) :]:
+        counter = _Counter(read_export(checked_pieces(vault.store, ref), identities))
+        apply_export(index, counter, expected, source_id=source_id, whole=not read, close_seq=before.seq)
+        read.append((ref, counter.size))
+    check_blobs(index, source_id, manifest)
+    put_chain(index, manifest.snapshot, read)
+    return _Chain(manifest.sequence, tuple(read))
+
+
+class _Counter:
+    """Lines passing by, and the bytes of them."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self.size = 0
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._lines:
+            self.size += len(line)
+            yield line
+
+
+def _about(manifest: Manifest, identities: Sequence[Identity]) -> About | None:
+    with contextlib.suppress(NoIdentity, DamageError):
+        return decode_about(manifest.about, identities)
+    return None
+
+
+def _row(manifest: Manifest, about: About | None, whole: bool) -> SnapshotRow:
+    state = State.COMPLETE if whole else State.UNCLEAN
+    if manifest.state == SnapshotState.PARTIAL:
+        state = State.PARTIAL
+    return SnapshotRow(
+        id=manifest.snapshot,
+        source=manifest.source,
+        source_name=about.source if about else str(manifest.source),
+        host=manifest.host,
+        seq=manifest.sequence,
+        parent=manifest.parent,
+        repairs=manifest.repairs,
+        state=state,
+        key_id=manifest.key,
+        started_at=manifest.started,
+        completed_at=manifest.completed,
+        version=about.version if about else "",
+        tags=about.tags if about else (),
+        pinned=manifest.pinned,
+        counts=Counts(about.files, about.bytes, about.new_bytes, about.stored_bytes) if about else None,
+        problems=about.problems if about else 0,
+    )
+
+
+def _sync_folder(folder: os.PathLike[str]) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
