@@ -104,8 +104,6 @@ def _check_frame(header: zstandard.FrameParameters, what: str, raw_limit: int) -
         raise DamageError(f"{what} needs a window of {header.window_size} bytes, {WINDOW_LIMIT} at most are allowed")
     if not header.has_checksum:
         raise DamageError(f"{what} has no checksum")
-    if header.dict_id:
-        raise DamageError(f"{what} asks for dictionary {header.dict_id}")
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
