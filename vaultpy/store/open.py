@@ -1,0 +1,35 @@
+"""From a URL to a store."""
+
+from __future__ import annotations
+
+from vaultpy.store.base import Store
+from vaultpy.store.local import LocalStore, create_local
+from vaultpy.store.location import FileLocation, S3Location, parse_location
+
+
+def open_store(url: str) -> Store:
+    """The store at a URL.  Raises UsageError for a URL that says nothing, NoStore for a folder that is not there.
+
+    An S3 server is not asked anything yet.
+    """
+    location = parse_location(url)
+    return LocalStore(location.path) if isinstance(location, FileLocation) else _open_s3(location)
+
+
+def make_place(url: str) -> Store:
+    """The store at a URL where one is to begin: the folder is made where it is missing; a bucket has to be there.
+
+    Raises NoStore for a missing bucket, StoreDenied for refused credentials, so that `init` stops before it wrote anything.
+    """
+    location = parse_location(url)
+    if isinstance(location, FileLocation):
+        return create_local(location.path)
+    store = _open_s3(location)
+    store.clock()
+    return store
+
+
+def _open_s3(location: S3Location) -> Store:
+    from vaultpy.store.s3 import S3Store  # boto3 takes a quarter of a second to import
+
+    return S3Store(location)
