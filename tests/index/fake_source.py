@@ -108,7 +108,9 @@ class FakeSink:
             found.st_mode & 0o7777,
             self._owners.id_of(found.st_uid, found.st_gid),
         )
-        self._recorder.put_file(row, ids, [(b"user.n", b"v" * 20_000)] if b"x" in place.name else [], old.id if old else None)
+        self._recorder.put_file(
+            row, ids, [(b"user.n", b"v" * 20_000)] if b"x" in place.name else [], old.id if old else None
+        )
 
     def folder_done(self) -> None:
         pass
@@ -150,9 +152,7 @@ class FakeHost:
         owners = Owners(self.index, lambda uid, gid: (b"root", None))
         recorder = Recorder(self.index, run, reuse)
         sink = FakeSink(recorder, owners, tree, self.store, per_blob)
-        comparer = Comparer(
-            self.index, self.source_id, owners, "full", suspect_files(self.index, run, reuse.blobs)
-        )
+        comparer = Comparer(self.index, self.source_id, owners, "full", suspect_files(self.index, run, reuse.blobs))
         comparer.compare_all(folders(tree), sink)
         if finish:
             sink.seal()

@@ -38,7 +38,8 @@ class Index:
     def __init__(self, path: Path, engine: sqlalchemy.Engine) -> None:
         self.path = path
         self._engine = engine
-        self._connection = engine.connect()
+        with _translated(path):
+            self._connection = engine.connect()
         raw = self._connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
         self._raw: sqlite3.Connection = raw
@@ -224,10 +225,10 @@ def _configure(raw: sqlite3.Connection, _record: object) -> None:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
-        raise IndexDatabaseError(
-            f"index {path} failed: {error}", hint=_HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        ) from error
+    except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        raise IndexDatabaseError(f"index {path} failed: {cause}", hint=_HINTS.get(code)) from error
 
 
 _HINTS = {
