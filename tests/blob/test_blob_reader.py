@@ -308,8 +308,11 @@ def test_a_chunk_is_not_taken_from_a_frame_that_it_is_not_in(kit: BlobKit) -> No
     blob = kit.seal([NOISE[:FRAME_SIZE], b"one"])
     reader = kit.open(joined(blob))
     first, second = blob.places()
-    with pytest.raises(DamageError):
-        take_chunk(reader.frames[1], b"one", first)
+    for place in (first, dataclasses.replace(second, size=0), dataclasses.replace(second, size=-3)):
+        with pytest.raises(DamageError, match="not inside one frame"):
+            take_chunk(reader.frames[1], b"one", place)
+    with pytest.raises(DamageError, match="not inside one frame"):
+        take_chunk(reader.frames[1], b"one", dataclasses.replace(second, raw_offset=FRAME_SIZE - 3, size=2))
     assert take_chunk(reader.frames[1], b"one", second) == b"one"
 
 

@@ -53,7 +53,7 @@ def grouped(sizes: Sequence[int]) -> list[list[int]]:
 
 
 def test_a_chunk_of_the_frame_size_is_a_frame_by_itself() -> None:
-    assert grouped([FRAME_SIZE]) == [[FRAME_SIZE]]
+    assert grouped([3, FRAME_SIZE]) == [[FRAME_SIZE], [3]]
     assert grouped([FRAME_SIZE + 1, 5]) == [[FRAME_SIZE + 1], [5]]
 
 

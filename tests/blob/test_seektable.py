@@ -82,7 +82,7 @@ def test_a_lie_about_the_number_of_frames_is_refused(count: int) -> None:
 def test_a_table_without_frames_or_without_padding_is_refused() -> None:
     refuse([PADDING], "1 frames")
     refuse([], "0 frames")
-    refuse(FRAMES, "padding")
+    refuse([*FRAMES, Entry(100, 300)], "padding")
 
 
 def test_padding_elsewhere_than_at_the_end_is_refused() -> None:

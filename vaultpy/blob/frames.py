@@ -133,12 +133,9 @@ def decompress_frame(data: bytes, raw_size: int) -> bytes:
     try:
         header = zstandard.get_frame_parameters(data)
         _check_header(header, raw_size)
-        raw = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamageError(f"frame is damaged: {error}") from error
-    if len(raw) != raw_size:
-        raise DamageError(f"frame is damaged: it holds {len(raw)} bytes, {raw_size} are expected")
-    return raw
 
 
 def _check_header(header: zstandard.FrameParameters, raw_size: int) -> None:

@@ -102,7 +102,7 @@ def _fetched(fetch: Fetch, size: int) -> Fetch:
 def take_chunk(frame: FrameInfo, raw: bytes, place: ChunkPlace) -> bytes:
     """The chunk at `place` out of its frame's raw bytes; DamageError unless it has the hash that it is known by."""
     start = place.raw_offset - frame.raw_offset
-    if start < 0 or place.size < 1 or start + place.size > len(raw):
+    if not 0 <= start < start + place.size <= len(raw):
         raise DamageError(f"chunk of {place.size} bytes at {place.raw_offset} is not inside one frame of its blob")
     data = raw[start : start + place.size]
     if hash_chunk(data) != place.hash:
