@@ -187,6 +187,11 @@ def test_only_the_one_form_is_read(changed: bytes) -> None:
         verify(changed, MESSAGE, MANIFEST_NAMESPACE)
 
 
+def test_a_signature_too_long_to_be_one_is_not_looked_at() -> None:
+    with pytest.raises(DamageError, match="more than 4096"):
+        verify(SIGNATURE.replace(b"\n", b"\n" + b"A" * SIGNATURE_LIMIT, 1), MESSAGE, MANIFEST_NAMESPACE)
+
+
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=400), st.booleans())
 def test_junk_is_damage_and_nothing_else(junk: bytes, wrapped: bool) -> None:

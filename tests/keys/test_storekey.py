@@ -220,7 +220,7 @@ def test_a_passphrase_stanza_is_refused_before_anything_tries_it(
 
     monkeypatch.setattr(pyrage, "decrypt", tried)
     monkeypatch.setattr(pyrage.passphrase, "decrypt", tried)
-    with pytest.raises(DamageError, match="passphrase"):
+    with pytest.raises(DamageError, match="not accepted from a store"):
         open_store_key([locked_identity[1]], load(MINE), KEY_ID, None)
 
 
