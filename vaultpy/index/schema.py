@@ -231,7 +231,8 @@ VIEWS = {
         JOIN files f ON f.directory_id = d.id JOIN runs r ON r.no = f.id >> 32
         WHERE r.seq <= s.seq AND (f.last_seq IS NULL OR f.last_seq >= s.seq)""",
     "chunk_files": f"""
-        SELECT c.hash, t.idx, f.id AS file_id, {_UUID.format("f.id")} AS file_uuid, f.directory_id, f.name
+        SELECT c.hash, t.idx, f.id AS file_id, {_UUID.format("f.id")} AS file_uuid,
+        f.directory_id, f.name
         FROM chunks c JOIN file_content t ON t.chunk_id = c.id JOIN files f ON f.id = t.file_id
         JOIN runs r ON r.no = f.id >> 32""",
     "uploads": """

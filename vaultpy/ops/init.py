@@ -77,7 +77,7 @@ def init(
         host = load_host(paths, at.settings.id) or make_host(random)
         signer = host.signing_key.public_text()
         if request.new_identity is not None:
-            recipients.append(_write_identity(request.new_identity, signer, clock, random))
+            recipients.append(write_identity(request.new_identity, signer, clock, random))
         save_host(paths, at.settings.id, host)
         key = add_store_key(at.store, paths.folder, recipients, signer, clock, random)
         _make_index(paths, at.settings.id, host.id.bytes)
@@ -139,7 +139,7 @@ def add_store_key(
     return StoreKeyConfig(key_id, made.recipient)
 
 
-def _write_identity(path: Path, signer: str, clock: Callable[[], int], random: Callable[[int], bytes]) -> str:
+def write_identity(path: Path, signer: str, clock: Callable[[], int], random: Callable[[int], bytes]) -> str:
     """Write a new identity file (0600, durable) that also names this host's signer; returns its recipient."""
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock() / 1e9))
     text, recipient = new_identity_text(created, random)

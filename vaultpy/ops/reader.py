@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vaultpy.age import Identity
 from vaultpy.config import Config
-from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UsageError
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UntrustedSigner, UsageError
 from vaultpy.index.db import Index, open_index
 from vaultpy.keys import Identities, OpenedStoreKey, load_identities, open_store_key
 from vaultpy.manifest import Manifest, open_manifest
@@ -81,14 +81,25 @@ def read_manifest(reader: Reader, snapshot: SnapshotId, trust: Trust | None) -> 
 def open_key(reader: Reader, manifest: Manifest) -> tuple[OpenedStoreKey, Manifest]:
     """The opened store key of a snapshot, and its manifest again, now believed.
 
-    Where nobody is pinned, the signer written inside the wrapped key vouches: whoever made the store key wrote it.
-    Raises NoIdentity (before anything is said of signers), UntrustedSigner, DamageError.
+    Where a known signer made the manifest, the copies in it are tried first: keys/ is open to whoever can write to the
+    store, and a form put there must not lock anybody out.  Where nobody is pinned, the signer written inside the wrapped
+    key vouches: whoever made the store key wrote it.  Raises NoIdentity (before anything is said of signers),
+    UntrustedSigner, DamageError.
     """
     if reader.identities is None:
         raise NoIdentity("no identity was given", hint="give --identity FILE, or set VAULTPY_IDENTITY")
-    opened = open_wrapped(reader, manifest.key, manifest.wrapped_keys)
+    opened = _open_from(reader, manifest)
     trust = reader.trust or Trust(frozenset(opened.signers), False)
     return opened, read_manifest(reader, manifest.snapshot, trust)
+
+
+def _open_from(reader: Reader, manifest: Manifest) -> OpenedStoreKey:
+    if reader.trust is not None and manifest.wrapped_keys:
+        with contextlib.suppress(UntrustedSigner, NoIdentity):
+            reader.trust.check(manifest.signer)
+            assert reader.identities is not None
+            return open_store_key(manifest.wrapped_keys, reader.identities, manifest.key, None)
+    return open_wrapped(reader, manifest.key, manifest.wrapped_keys)
 
 
 def open_wrapped(reader: Reader, key_id: KeyId, copies: Sequence[bytes] = ()) -> OpenedStoreKey:

@@ -13,7 +13,6 @@ from vaultpy.errors import DamageError, IndexBehind, ObjectNotFound
 from vaultpy.index.db import Index
 from vaultpy.index.reuse import find_blobs
 from vaultpy.index.snapshots import all_snapshots
-from vaultpy.manifest import Manifest, decode
 from vaultpy.model import BlobHash, ExportId, SnapshotId
 from vaultpy.purges import PurgeRecord, decode_record
 from vaultpy.signature import MANIFEST_NAMESPACE, verify
@@ -63,14 +62,17 @@ def list_metadata(store: Store) -> Metadata:
 
 
 def list_records(store: Store) -> list[tuple[ObjectInfo, PurgeRecord]]:
-    """All purge records that are there and whole.  One that a keeper deletes meanwhile is none any more."""
+    """All purge records that are there and whole.
+
+    One that a keeper deletes meanwhile is none any more.  A damaged one is passed over: no prune can act on it either.
+    """
     found = []
     for info in list(store.list(names.PURGES)):
         if names.parse_purge_name(info.name) is None:
             continue
         try:
             found.append((info, decode_record(store.get(info.name))))
-        except ObjectNotFound:
+        except (ObjectNotFound, DamageError):
             continue
     return found
 
@@ -109,25 +111,23 @@ def unknown_own_snapshots(store: Store, index: Index, host: Host, metadata: Meta
     foreign = {SnapshotId(UUID(bytes=row[0])) for row in index.rows("SELECT id FROM foreign_manifests")}
     ours, theirs = [], []
     for snapshot in sorted(metadata.manifests.keys() - known - foreign):
-        manifest = _read_unchecked(store, snapshot)
-        if manifest is None:
-            continue
-        if manifest.host != host.id:
-            theirs.append(snapshot)
-        elif _signed_by(store, snapshot, host):
+        signer = _signer_of(store, snapshot)
+        if signer == host.signing_key.public_text():
             ours.append(snapshot)
+        elif signer is not None:
+            theirs.append(snapshot)
     with index.transaction():
         index.run_many("INSERT OR IGNORE INTO foreign_manifests VALUES (?)", [(one.bytes,) for one in theirs])
     return ours
 
 
-def _signed_by(store: Store, snapshot: SnapshotId, host: Host) -> bool:
+def _signer_of(store: Store, snapshot: SnapshotId) -> str | None:
+    """Who signed a manifest, by its bytes alone: nothing looks into what a stranger may have written."""
     try:
         message = store.get(names.manifest_name(snapshot))
-        signer = verify(store.get(names.signature_name(snapshot)), message, MANIFEST_NAMESPACE)
+        return verify(store.get(names.signature_name(snapshot)), message, MANIFEST_NAMESPACE)
     except (DamageError, ObjectNotFound):
-        return False
-    return signer == host.signing_key.public_text()
+        return None
 
 
 def refuse_unknown(unknown: list[SnapshotId], index: Index) -> None:
@@ -138,11 +138,3 @@ def refuse_unknown(unknown: list[SnapshotId], index: Index) -> None:
             hint="an old copy of the index: run vaultpy index rebuild; or a second machine runs with a copy of this"
             " one's state folder: then stop, and run vaultpy init there anew",
         )
-
-
-def _read_unchecked(store: Store, snapshot: SnapshotId) -> Manifest | None:
-    # Unsigned reading is safe here: it only tells manifests that are worth a look at their signature from the rest.
-    try:
-        return decode(store.get(names.manifest_name(snapshot)))
-    except (DamageError, ObjectNotFound):
-        return None

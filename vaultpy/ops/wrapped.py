@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied
-from vaultpy.manifest import decode
+from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied, StoreFormatError, UntrustedSigner
+from vaultpy.manifest import open_manifest
 from vaultpy.model import KeyId
 from vaultpy.ops.survey import list_metadata
+from vaultpy.signature import Trust
 from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.vault import Vault
@@ -59,10 +60,14 @@ def _folder(state: Path, key_id: KeyId) -> Path:
 
 
 def _from_manifests(vault: Vault, key_id: KeyId) -> tuple[bytes, ...]:
+    """The copy in the newest manifest of the same key that a known signer made: a stranger's could hold other keys."""
+    pinned = frozenset([vault.host.signing_key.public_text(), *vault.config.signers])
     for snapshot in sorted(list_metadata(vault.store).manifests, reverse=True):
         try:
-            manifest = decode(vault.store.get(names.manifest_name(snapshot)))
-        except (DamageError, ObjectNotFound):
+            data = vault.store.get(names.manifest_name(snapshot))
+            signature = vault.store.get(names.signature_name(snapshot))
+            manifest = open_manifest(data, signature, vault.at.settings.id, snapshot, Trust(pinned, False))
+        except (DamageError, ObjectNotFound, StoreFormatError, UntrustedSigner):
             continue
         if manifest.key == key_id and manifest.wrapped_keys:
             return manifest.wrapped_keys

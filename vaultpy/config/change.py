@@ -1,0 +1,54 @@
+"""Changing one setting in a configuration that a person wrote: everything else stays, to the letter."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from vaultpy.config.load import load_config
+from vaultpy.config.values import StoreKeyConfig
+from vaultpy.errors import ConfigError
+
+_KEY_TABLE = re.compile(r"(?ms)^\[key\][^\n]*\n.*?(?=^\[|\Z)")
+
+
+def change_key(path: Path, key: StoreKeyConfig) -> None:
+    """Put another store key into the configuration's [key]; whole or not at all, durable on return.
+
+    Raises ConfigError where that table is not written in the usual way, and then changes nothing.
+    """
+    text = path.read_text(encoding="utf-8")
+    found = _KEY_TABLE.search(text)
+    changed = found[0] if found else ""
+    for name, value in (("id", str(key.id)), ("recipient", key.recipient)):
+        changed, count = re.subn(rf'(?m)^({name}\s*=\s*)"[^"]*"', rf'\g<1>"{value}"', changed)
+        if count != 1:
+            raise ConfigError(
+                f"{path}: its [key] cannot be changed by program",
+                hint=f'write into it: id = "{key.id}" and recipient = "{key.recipient}"',
+            )
+    assert found is not None
+    _replace(path, text[: found.start()] + changed + text[found.end() :], key)
+
+
+def _replace(path: Path, text: str, key: StoreKeyConfig) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(descriptor, path.stat().st_mode & 0o777)
+            os.fsync(descriptor)
+        # What is about to take effect is read first, as the next run will read it.
+        if load_config(Path(temporary)).key != key:
+            raise ConfigError(f"{path}: its [key] cannot be changed by program")
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
