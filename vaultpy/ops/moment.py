@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -82,15 +83,16 @@ def check_blobs(index: Index, source_id: int, manifest: Manifest) -> None:
 
 
 def checked_pieces(store: Store, ref: ExportRef) -> Iterator[bytes]:
-    """An export's bytes, whose hash the signed manifest gives.  The last piece comes only after the hash was right."""
-    name, digest = names.export_name(ref.id), blake3.blake3()
+    """An export's bytes, whose hashes the signed manifest gives.  The last piece comes only after both were right."""
+    name, digest, other = names.export_name(ref.id), blake3.blake3(), hashlib.sha256()
     pending = b""
     for start in range(0, ref.size, _GET_PIECE):
         piece = store.get(name, start, min(_GET_PIECE, ref.size - start))
         digest.update(piece)
+        other.update(piece)
         if pending:
             yield pending
         pending = piece
-    if digest.digest() != ref.blake3:
+    if (digest.digest(), other.digest()) != (ref.blake3, ref.sha256):
         raise DamageError(f"export {ref.id} is not what its manifest says: its hash differs")
     yield pending
