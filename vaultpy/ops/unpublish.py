@@ -6,18 +6,19 @@ manifest, which whoever prunes must take for a loss, is known for a removal from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from vaultpy.errors import StoreDenied
-from vaultpy.model import SnapshotId, uuid7
-from vaultpy.purges import PurgeRecord, encode_record
+from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied, StoreFormatError, UntrustedSigner
+from vaultpy.model import SnapshotId
+from vaultpy.ops.catalog import Entry
+from vaultpy.ops.reader import Reader, read_manifest
+from vaultpy.ops.records import Random, put_record
+from vaultpy.purges import PurgeRecord
 from vaultpy.store import names
-from vaultpy.store.base import ObjectInfo, Store
-
-Random = Callable[[int], bytes]
+from vaultpy.store.base import Store
 
 DELETES = 8
 """Objects deleted at once."""
@@ -43,11 +44,12 @@ class Removed:
     answer: str | None = None
 
 
-def put_record(store: Store, record: PurgeRecord, now: int, random: Random) -> UUID:
-    """Make a purge record durable; `now` in nanoseconds goes into its name, where nobody relies on it."""
-    id = uuid7(now // 1_000_000, random(10))
-    store.put(names.purge_name(id), encode_record(record))
-    return id
+def remove_entries(reader: Reader, entries: Iterable[Entry], partial: Sequence[SnapshotId], random: Random) -> Removed:
+    """Remove snapshots that a catalog shows, with the ones that they repair and hide, and partial ones."""
+    store = reader.at.store
+    going = list(entries)
+    hidden = [[id] for one in going for id in reversed(_hidden(reader, one))]
+    return remove_snapshots(store, [*hidden, [*partial, *(one.id for one in going)]], store.clock(), random)
 
 
 def remove_snapshots(store: Store, groups: Iterable[Sequence[SnapshotId]], now: int, random: Random) -> Removed:
@@ -57,23 +59,23 @@ def remove_snapshots(store: Store, groups: Iterable[Sequence[SnapshotId]], now: 
     bring the damaged one back to light.
     """
     wanted = [list(dict.fromkeys(group)) for group in groups]
-    record = PurgeRecord(snapshots=tuple(id for group in wanted for id in group))
-    if not record.snapshots:
+    named = tuple(id for group in wanted for id in group)
+    if not named:
         return Removed()
-    id = put_record(store, record, now, random)
+    record = put_record(store, PurgeRecord(snapshots=named), now, random)
     gone: list[SnapshotId] = []
     refused: list[SnapshotId] = []
     answer = None
     for group in wanted:
         manifests = delete_objects(store, map(names.manifest_name, group))
-        kept = set(manifests.refused)
-        unlisted = [one for one in group if names.manifest_name(one) not in kept]
-        # Only now: a manifest is never seen without its signature.  A signature that may not go yet is no harm.
+        held = set(manifests.refused)
+        unlisted = [one for one in group if names.manifest_name(one) not in held]
+        # Only now: a manifest is never seen without its signature.  A signature that has to stay for a while is no harm.
         delete_objects(store, map(names.signature_name, unlisted))
         gone += unlisted
-        refused += [one for one in group if names.manifest_name(one) in kept]
+        refused += [one for one in group if names.manifest_name(one) in held]
         answer = answer or manifests.answer
-    return Removed(id, tuple(gone), tuple(refused), answer)
+    return Removed(record, tuple(gone), tuple(refused), answer)
 
 
 def delete_objects(store: Store, wanted: Iterable[str]) -> Deleted:
@@ -88,14 +90,29 @@ def delete_objects(store: Store, wanted: Iterable[str]) -> Deleted:
     )
 
 
-def total_size(objects: Iterable[ObjectInfo]) -> int:
-    """Their bytes."""
-    return sum(one.size for one in objects)
-
-
 def _delete(store: Store, name: str) -> str | None:
     try:
         store.delete(name)
     except StoreDenied as error:
         return error.message
     return None
+
+
+def _hidden(reader: Reader, entry: Entry) -> list[SnapshotId]:
+    """What lists leave out because this snapshot repairs it: each the one that the one before names.
+
+    Believed only as far as lists believe it: of the same host, source and sequence.  Where that cannot be told, nothing is
+    removed on its word; prune names what is damaged.
+    """
+    found: list[SnapshotId] = []
+    wanted = entry.repairs
+    while wanted is not None and wanted != entry.id and wanted not in found:
+        try:
+            manifest = read_manifest(reader, wanted, reader.trust)
+        except (ObjectNotFound, DamageError, UntrustedSigner, StoreFormatError):
+            break
+        if (manifest.host, manifest.source, manifest.sequence) != (entry.host, entry.source, entry.seq):
+            break
+        found.append(wanted)
+        wanted = manifest.repairs
+    return found
