@@ -100,6 +100,15 @@ def chosen_files(moment: Moment, *, leaders: bool | None = None, kind: Kind | No
     return map(FileAt._make, moment.index.each(sql))
 
 
+def chosen_by_directory(moment: Moment, directories: Iterable[int]) -> Iterator[FileAt]:
+    """The chosen files by directory, in the order given, and in each by name.  The sorting may use the disk, not memory."""
+    moment.index.run("DROP TABLE IF EXISTS temp.ranks")
+    moment.index.run("CREATE TEMP TABLE ranks (directory_id INTEGER PRIMARY KEY, rank INTEGER)")
+    moment.index.run_many("INSERT INTO temp.ranks VALUES (?2, ?1)", enumerate(directories))
+    sql = f"{_CHOSEN} JOIN temp.ranks r ON r.directory_id = f.directory_id ORDER BY r.rank, f.name"
+    return map(FileAt._make, moment.index.each(sql))
+
+
 def file_at(moment: Moment, file_id: int) -> FileAt:
     """One chosen file."""
     return FileAt._make(moment.index.row(f"{_CHOSEN} WHERE f.id = ?", (file_id,)))

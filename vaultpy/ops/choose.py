@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from vaultpy.errors import UsageError
 from vaultpy.index.at import Moment, choose_all, choose_some, directories_at, names_at
@@ -52,8 +53,13 @@ def choose(moment: Moment, tree: Tree, paths: Sequence[bytes]) -> int:
     """
     if not paths:
         return choose_all(moment)
-    patterns = [_Pattern(path) for path in paths]
-    return choose_some(moment, _matching(moment, tree, patterns))
+    chosen, needed = _match(moment, tree, paths)
+    return choose_some(moment, chain(chosen, _leading_to(moment, tree, needed)))
+
+
+def choose_below(moment: Moment, tree: Tree, paths: Sequence[bytes]) -> int:
+    """As `choose`, without the folders that only lead there."""
+    return choose_some(moment, _match(moment, tree, paths)[0]) if paths else choose_all(moment)
 
 
 class _Pattern:
@@ -74,8 +80,9 @@ class _Pattern:
         return found
 
 
-def _matching(moment: Moment, tree: Tree, patterns: Sequence[_Pattern]) -> Iterator[int]:
-    """Ids of the files that are meant, and of the folders that lead to them."""
+def _match(moment: Moment, tree: Tree, paths: Sequence[bytes]) -> tuple[list[int], set[int]]:
+    """Ids of the files that are meant, and of the folders that they lie in."""
+    patterns = [_Pattern(path) for path in paths]
     inside: set[int] = set()
     for directory_id in tree.parents:  # parents before children
         parent_id, name = tree.parents[directory_id]
@@ -91,8 +98,7 @@ def _matching(moment: Moment, tree: Tree, patterns: Sequence[_Pattern]) -> Itera
     unused = [one.text for one in patterns if not one.used]
     if unused:
         raise UsageError(f"path {unused[0]!r}: the snapshot has nothing of that name")
-    yield from chosen
-    yield from _leading_to(moment, tree, needed)
+    return chosen, needed
 
 
 def _any(patterns: Sequence[_Pattern], path: bytes) -> bool:
