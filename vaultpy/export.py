@@ -66,7 +66,7 @@ def read_export(pieces: Iterable[bytes], identities: Sequence[Identity]) -> Iter
     Raises DamageError, or NoIdentity.
     """
     rest = b""
-    for piece in _unfold(open_stream(pieces, identities)):
+    for piece in read_sql(pieces, identities):
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield line + b"\n"
@@ -74,6 +74,11 @@ def read_export(pieces: Iterable[bytes], identities: Sequence[Identity]) -> Iter
             raise DamageError("export has a line of more than 64 KiB")
     if rest:
         raise DamageError("export ends in the middle of a line")
+
+
+def read_sql(pieces: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[bytes]:
+    """The SQL of an export in pieces of any length, as `read_export` promises its lines."""
+    return _unfold(open_stream(pieces, identities))
 
 
 class _Sink:

@@ -87,9 +87,8 @@ class FakeSink:
     def changed(self, place: Place, old: LiveFile | None) -> None:
         ids = array.array("q")
         for data in self._tree[place.path] if place.kind == Kind.FILE else ():
-            known = self._recorder.find_chunk(hash_of(data))
-            if known is None:
-                known = self._recorder.expect_chunk(hash_of(data))
+            known, is_new = self._recorder.place_chunk(hash_of(data))
+            if is_new:
                 self._open.append(data)
             ids.append(known)
             if len(self._open) >= self._per_blob:

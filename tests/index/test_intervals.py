@@ -234,3 +234,30 @@ def test_a_chunk_is_known_only_within_its_store_key(scenario: Scenario) -> None:
     assert find_reuse(scenario.index, KEY, scenario.host.store.blobs).blobs
     other = KeyId(type(KEY)(int=99))
     assert not find_reuse(scenario.index, other, scenario.host.store.blobs).blobs
+
+
+def test_a_chunk_whose_new_home_is_lost_is_stored_once_more(scenario: Scenario) -> None:
+    """A run moved it there and died before it wrote the file's row, so only the blob itself tells."""
+    tree = {b"/f/g/h": (b"1", b"22")}
+    scenario.publish(tree)
+    scenario.host.store.blobs.clear()
+    scenario.host.run({b"/a": (b"22", b"333", b"22"), **tree}, finish=False)
+    scenario.host.store.blobs.clear()
+    scenario.publish(tree)
+    assert open_homes(scenario.index, scenario.host.source_id) <= scenario.host.store.blobs
+    scenario.check_all()
+
+
+def test_the_chunk_filter_never_hides_a_known_chunk(scenario: Scenario) -> None:
+    """Before it is filled and after: what has a row, or will have one, may be known."""
+    from fake_source import hash_of
+
+    from vaultpy.index.filter import ChunkFilter
+
+    scenario.publish({b"/%d" % number: (b"%d" % number,) for number in range(50)})
+    for chunks in (0, 50 * 16):
+        chunk_filter = ChunkFilter(scenario.index, chunks)
+        chunk_filter.add(hash_of(b"added"))
+        known = [b"%d" % number for number in range(50)] + [b"added"]
+        assert all(chunk_filter.may_know(hash_of(data)) for data in known * 2)
+    assert not chunk_filter.may_know(hash_of(b"never seen"))

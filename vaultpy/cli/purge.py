@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,15 +13,24 @@ from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import (
     DURATION,
     TAG,
+    ask_passphrase,
     dry_run_option,
     force_option,
     identity_option,
-    not_built,
     signer_option,
     snapshots_argument,
     source_option,
 )
-from vaultpy.errors import UsageError
+from vaultpy.cli.output import Part, Table
+from vaultpy.cli.text import format_time, json_time
+from vaultpy.errors import UntrustedSigner, UsageError
+from vaultpy.units import format_size
+
+if TYPE_CHECKING:
+    from vaultpy.ops.purge import Purged, PurgePlan, SourcePlan
+    from vaultpy.ops.remove import RemovalPlan
+    from vaultpy.ops.retention import Rules
+    from vaultpy.ops.unpublish import Removed
 
 _PERIODS = ("hourly", "daily", "weekly", "monthly", "yearly")
 
@@ -53,6 +63,11 @@ def _keep_options(function: Callable[..., Any]) -> Callable[..., Any]:
     example="""\
 vaultpy snapshot purge --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
 vaultpy snapshot purge --older-than 1y --source home""",
+    document="""\
+An object with `dry_run`, `sources` (of each its `source` and its `snapshots`: `id`, `started`, `keep`, `reasons`),
+`removed` (ids), `refused` (ids of those that the store would not let go yet), `record` (of the removal; null if there is
+none), and `recorded`: the `blobs`, `exports` and `bytes` that nothing needs any more and a later prune may delete; null
+where `stopped` says why they could not be told.""",
 )
 @_keep_options
 @source_option
@@ -74,16 +89,127 @@ def purge(
     Durations are written 36h, 30d, 8w, 6mo or 1y. The newest snapshot of a source is always kept, and where more than
     half would go, nothing does without --force. The space comes back with `vaultpy store prune`.
     """
-    if not any(rules.values()):
+    from vaultpy.ops.catalog import read_catalog
+    from vaultpy.ops.purge import apply_purge, check_plan, check_signers, plan_purge
+    from vaultpy.ops.reader import open_reader
+
+    wanted = _rules(rules)
+    with open_reader(
+        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+    ) as reader:
+        catalog = read_catalog(reader)
+        check_signers(reader, catalog)
+        plan = plan_purge(catalog, wanted, reader.at.store.clock(), source)
+        if dry_run:
+            run.output.show(_purge_document(plan, None), *_plan_parts(plan))
+            return None
+        check_plan(plan, force=force)
+        with run.output.following() as on_event:
+            done = apply_purge(reader, plan, os.urandom, on_event)
+    run.output.done(_purge_document(plan, done), *_plan_parts(plan), *_purged_lines(done))
+    return _purge_code(run, done)
+
+
+def _rules(given: Mapping[str, Any]) -> Rules:
+    if not any(given.values()):
         raise UsageError("snapshot purge: no rule was given", hint="for example --keep-daily 7, or --older-than 1y")
-    raise not_built("snapshot purge")
+    from vaultpy.ops.retention import Rules
+
+    return Rules(
+        latest=given["keep_latest"],
+        last=given["keep_last"] or 0,
+        **{period: given[f"keep_{period}"] or 0 for period in _PERIODS},
+        within=given["keep_within"],
+        older_than=given["older_than"],
+        tags=given["keep_tags"],
+    )
 
 
-@command("remove", reads_store=True, example="vaultpy snapshot remove 0192e4a1 --dry-run")
+def _purge_code(run: Run, done: Purged) -> int | None:
+    """Nothing at all went: 1, because it may be for want of a right.  What the recording half met counts unless it is only
+    that this machine knows not every host of the store: then the keeper records."""
+    _warn_refused(run, done.removed)
+    if done.stopped is not None:
+        run.output.warn(f"nothing was recorded for a prune: {done.stopped.message}")
+        if not isinstance(done.stopped, UntrustedSigner):
+            return done.stopped.exit_code
+    return 1 if done.removed.refused and not done.removed.snapshots else None
+
+
+def _warn_refused(run: Run, removed: Removed) -> None:
+    if removed.refused:
+        run.output.warn(f"{len(removed.refused)} snapshots could not be removed yet: {removed.answer}")
+
+
+def _plan_parts(plan: PurgePlan) -> Iterator[Part]:
+    for source in plan.sources:
+        drastic = ", more than half: --force is needed" if source.is_drastic else ""
+        yield f"{source.name}: {len(source.going)} of {len(source.verdicts)} snapshots go{drastic}"
+        yield _verdict_table(source)
+
+
+def _verdict_table(source: SourcePlan) -> Table:
+    rows = [
+        ("keep" if one.keep else "remove", str(one.entry.id), format_time(one.entry.started), ", ".join(one.reasons))
+        for one in source.verdicts
+    ]
+    return Table(("", "snapshot", "started", "why"), rows)
+
+
+def _purged_lines(done: Purged) -> Iterator[str]:
+    yield f"removed {len(done.removed.snapshots)} snapshots"
+    if done.recorded is not None:
+        objects = done.recorded.blobs + done.recorded.exports
+        yield f"a later prune may delete {objects} objects more, {format_size(done.recorded.bytes)}"
+
+
+def _purge_document(plan: PurgePlan, done: Purged | None) -> dict[str, object]:
+    recorded = done.recorded if done else None
+    return {
+        "dry_run": done is None,
+        "sources": [
+            {
+                "source": source.name,
+                "snapshots": [
+                    {
+                        "id": one.entry.id,
+                        "started": json_time(one.entry.started),
+                        "keep": one.keep,
+                        "reasons": one.reasons,
+                    }
+                    for one in source.verdicts
+                ],
+            }
+            for source in plan.sources
+        ],
+        **_removed_document(done.removed if done else None),
+        "recorded": {"blobs": recorded.blobs, "exports": recorded.exports, "bytes": recorded.bytes}
+        if recorded
+        else None,
+        "stopped": done.stopped.message if done and done.stopped else None,
+    }
+
+
+def _removed_document(removed: Removed | None) -> dict[str, object]:
+    return {
+        "removed": removed.snapshots if removed else (),
+        "refused": removed.refused if removed else (),
+        "record": removed.record if removed else None,
+    }
+
+
+@command(
+    "remove",
+    reads_store=True,
+    example="vaultpy snapshot remove 0192e4a1 --dry-run",
+    document="""\
+An object with `dry_run`, `snapshots` (ids of those that were named), `retired_sources`, and `removed`, `refused` and
+`record` as `snapshot purge` has them.""",
+)
 @snapshots_argument
 @source_option
 @dry_run_option
-@force_option
+@click.option("--force", is_flag=True, help="Remove pinned ones, too, and the last one of a source, which ends it.")
 @identity_option
 @signer_option
 def remove(
@@ -95,7 +221,44 @@ def remove(
     identities: tuple[Path, ...],
     signers: tuple[str, ...],
 ) -> int | None:
-    """Remove each SNAPSHOT. The space comes back with `vaultpy store prune`."""
+    """Remove each SNAPSHOT. The space comes back with `vaultpy store prune`.
+
+    The newest snapshot of a source is refused: it goes only with all the others, by --force, which retires the source.
+    """
     if not snapshots:
         raise UsageError("snapshot remove: no SNAPSHOT was named", hint="`vaultpy snapshot list` shows them")
-    raise not_built("snapshot remove")
+    from vaultpy.ops.catalog import read_catalog
+    from vaultpy.ops.purge import check_signers
+    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.remove import apply_removal, plan_removal
+
+    with open_reader(
+        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+    ) as reader:
+        catalog = read_catalog(reader)
+        check_signers(reader, catalog)
+        plan = plan_removal(catalog, snapshots, source, force=force)
+        if dry_run:
+            run.output.show(_removal_document(plan, None), *_removal_lines(plan, "would remove"))
+            return None
+        removed = apply_removal(reader, plan, os.urandom)
+    _warn_refused(run, removed)
+    run.output.done(_removal_document(plan, removed), *_removal_lines(plan, "removed", refused=removed.refused))
+    return 1 if removed.refused else None
+
+
+def _removal_lines(plan: RemovalPlan, verb: str, refused: tuple[object, ...] = ()) -> Iterator[str]:
+    for one in plan.going:
+        if one.id not in refused:
+            yield f"{verb} {one.id} of {format_time(one.started)}"
+    for name in plan.retired_sources:
+        yield f"nothing is left of {name}"
+
+
+def _removal_document(plan: RemovalPlan, removed: Removed | None) -> dict[str, object]:
+    return {
+        "dry_run": removed is None,
+        "snapshots": [one.id for one in plan.going],
+        "retired_sources": plan.retired_sources,
+        **_removed_document(removed),
+    }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import DURATION, UUID, dry_run_option, not_built, signer_option
-from vaultpy.units import Duration
+from vaultpy.units import Duration, format_duration, format_size
+
+if TYPE_CHECKING:
+    from vaultpy.ops.prune import Amount, Pruned, PrunePlan
 
 
 @command("info", reads_store=True, example="vaultpy store info --store s3://backups/laptop --json")
@@ -23,6 +29,11 @@ def info(run: Run) -> int | None:
     example="""\
 vaultpy store prune --dry-run
 vaultpy store prune""",
+    document="""\
+An object with `dry_run`, `grace` (seconds), `snapshots` (how many were read), `deleted`, `refused` (the store would not let
+them go yet), `waiting` (recorded by an earlier prune, and still too young) and `recorded` (now), each with `blobs`,
+`exports` and `bytes`, `records` (ids of the new purge records) and `retired` (ids of manifests that were removed: partial
+ones that are superfluous, and those given up). With `dry_run`, what would be.""",
 )
 @click.option("--grace", metavar="D", type=DURATION, help="Wait longer than the store asks before deleting.")
 @click.option("--trust", metavar="UUID", type=UUID, multiple=True, help="Go on although this manifest is unknown.")
@@ -41,5 +52,62 @@ def prune(
 
     In two steps: a run records what it means to delete, and one at least a grace later (24 h, or what the store asks)
     deletes what still nobody needs. Snapshots may be made meanwhile. Run it daily.
+
+    Stops where it cannot be told what a snapshot needs: a manifest that is missing, damaged, or of an unknown signer.
     """
-    raise not_built("store prune")
+    from vaultpy.model import SnapshotId
+    from vaultpy.ops.needs import Pardon
+    from vaultpy.ops.prune import PruneOptions, apply_prune, plan_prune
+    from vaultpy.ops.reader import open_reader
+
+    pardon = Pardon(frozenset(map(SnapshotId, trust)), frozenset(map(SnapshotId, retire)))
+    with open_reader(run.config_or_store(), signers=signers) as reader, run.output.following() as on_event:
+        plan = plan_prune(reader, PruneOptions(grace, pardon), on_event)
+        done = None if dry_run else apply_prune(reader.at.store, plan, os.urandom, on_event)
+    if done is None:
+        run.output.show(_prune_document(plan, None), *_prune_lines(plan, None))
+        return None
+    if done.answer is not None:
+        run.output.warn(f"the store did not let everything go yet: {done.answer}")
+    run.output.done(_prune_document(plan, done), *_prune_lines(plan, done))
+    return None
+
+
+def _prune_lines(plan: PrunePlan, done: Pruned | None) -> Iterator[str]:
+    from vaultpy.ops.prune import amount_of
+
+    would = "" if done else "would be "
+    deleted = done.deleted if done else plan.doomed
+    yield f"{plan.manifests} snapshots were read; grace: {format_duration(plan.window.grace / 1e9)}"
+    yield f"{would}deleted: {_amount(deleted)}"
+    if done and done.refused.bytes:
+        yield f"not let go yet: {_amount(done.refused)}"
+    if plan.waiting:
+        yield f"recorded earlier, not due yet: {_amount(amount_of(plan.waiting))}"
+    yield f"{would}recorded for a later prune: {_amount(amount_of(plan.candidates))}"
+    for id in (*plan.retired, *plan.given_up):
+        yield f"{would}removed: manifest {id}"
+
+
+def _prune_document(plan: PrunePlan, done: Pruned | None) -> dict[str, object]:
+    from vaultpy.ops.prune import Amount, amount_of
+
+    return {
+        "dry_run": done is None,
+        "grace": plan.window.grace // 1_000_000_000,
+        "snapshots": plan.manifests,
+        "deleted": _amount_document(done.deleted if done else plan.doomed),
+        "refused": _amount_document(done.refused if done else Amount()),
+        "waiting": _amount_document(amount_of(plan.waiting)),
+        "recorded": _amount_document(amount_of(plan.candidates)),
+        "records": done.records if done else (),
+        "retired": (*plan.retired, *plan.given_up),
+    }
+
+
+def _amount(amount: Amount) -> str:
+    return f"{amount.blobs} blobs, {amount.exports} exports, {format_size(amount.bytes)}"
+
+
+def _amount_document(amount: Amount) -> dict[str, object]:
+    return {"blobs": amount.blobs, "exports": amount.exports, "bytes": amount.bytes}

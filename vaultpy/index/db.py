@@ -56,8 +56,10 @@ class Index:
 
     def row(self, sql: str, params: Params = ()) -> Any:
         """The first row as a tuple, or None."""
-        with _translated(self.path):
+        try:  # not by _translated: this is asked once a chunk
             return self._raw.execute(sql, params).fetchone()
+        except sqlite3.Error as error:
+            raise _failure(self.path, error) from error
 
     def value(self, sql: str, params: Params = ()) -> Any:
         """The first column of the first row, or None."""
@@ -226,9 +228,13 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
-        cause = getattr(error, "orig", None) or error
-        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        raise IndexDatabaseError(f"index {path} failed: {cause}", hint=_HINTS.get(code)) from error
+        raise _failure(path, error) from error
+
+
+def _failure(path: Path, error: Exception) -> IndexDatabaseError:
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    return IndexDatabaseError(f"index {path} failed: {cause}", hint=_HINTS.get(code))
 
 
 _HINTS = {

@@ -7,11 +7,11 @@ grammar; `load.py` is the reader.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vaultpy.index.db import Index
 from vaultpy.index.ids import COUNTER_BITS, COUNTER_MASK
-from vaultpy.index.record import FileRow, Run
+from vaultpy.index.record import Run
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.model import Problem
 
@@ -42,19 +42,12 @@ def whole_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
     """Everything that the source's current rows say, in one moment's view (the caller's transaction)."""
     yield HEADER_WHOLE
     yield from CREATE
-    names = _Names(index)
-    yield _source_line(index, run.source_id)
+    yield from _lines(index, _SOURCE, (run.source_id,))
     yield from _snapshot_lines(snapshot, problems)
-    yield from _blob_lines(names, index, _LIVE_BLOBS, (run.source_id,))
-    yield from _directory_lines(names, index, _LIVE_DIRECTORIES, (run.source_id,))
-    seen = _Seen()
-    yield from _file_lines(
-        names,
-        index,
-        f"{_FILES} WHERE d.source_id = ? AND f.last_seq IS NULL ORDER BY f.id",
-        (run.source_id,),
-        seen.first_time,
-    )
+    yield from _lines(index, f"{_BLOBS} ORDER BY b.id", (run.source_id,))
+    yield from _lines(index, f"{_DIRECTORIES} ORDER BY d.id", (run.source_id,))
+    where = "WHERE d.source_id = ? AND f.last_seq IS NULL ORDER BY f.id"
+    yield from _file_lines(index, where, (run.source_id,), _Seen().first_time)
 
 
 def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterable[Problem]) -> Iterator[bytes]:
@@ -64,28 +57,14 @@ def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
     runs.  Both are found by those marks, without looking at the rest.
     """
     assert run.parent_seq is not None
-    names = _Names(index)
     yield HEADER_DELTA
     yield from _snapshot_lines(snapshot, problems)
     closed = (run.parent_seq, run.source_id)
-    for row_id, has_chunks, has_xattrs in index.each(_CLOSED_FILES, closed):
-        key = names.of(row_id)
-        yield f"DELETE FROM files WHERE id = X'{key}';\n".encode()
-        if has_chunks:
-            yield f"DELETE FROM file_chunks WHERE file_id = X'{key}';\n".encode()
-        if has_xattrs:
-            yield f"DELETE FROM xattrs WHERE file_id = X'{key}';\n".encode()
-    for (hash,) in index.each(_DEAD_CHUNKS, closed):
-        yield f"DELETE FROM chunks WHERE hash = X'{hash.hex()}';\n".encode()
-    for (uuid,) in index.each(_CLOSED_BLOBS, closed):
-        yield f"DELETE FROM blobs WHERE id = X'{uuid.hex()}';\n".encode()
-    for (row_id,) in index.each(_CLOSED_DIRECTORIES, closed):
-        yield f"DELETE FROM directories WHERE id = X'{names.of(row_id)}';\n".encode()
-    yield from _blob_lines(names, index, f"{_LIVE_BLOBS} AND t.first_seq > ?", (run.source_id, run.parent_seq))
+    for sql in (_CLOSED_FILES, _CLOSED_CONTENT, _CLOSED_XATTRS, _DEAD_CHUNKS, _CLOSED_BLOBS, _CLOSED_DIRECTORIES):
+        yield from _lines(index, sql, closed)
+    yield from _lines(index, f"{_BLOBS} AND t.first_seq > ? ORDER BY b.id", (run.source_id, run.parent_seq))
     new = ", ".join(str(no) for no in sorted(run.unpublished))
-    yield from _directory_lines(
-        names, index, f"{_LIVE_DIRECTORIES} AND id >> {COUNTER_BITS} IN ({new})", (run.source_id,)
-    )
+    yield from _lines(index, f"{_DIRECTORIES} AND r.no IN ({new}) ORDER BY d.id", (run.source_id,))
     seen = _Seen()
 
     def is_new(chunk_id: int) -> bool:
@@ -94,23 +73,7 @@ def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
     for no in sorted(run.unpublished):
         limits = (no << COUNTER_BITS, no + 1 << COUNTER_BITS)
         where = "WHERE f.id >= ? AND f.id < ? AND f.last_seq IS NULL ORDER BY f.id"
-        yield from _file_lines(names, index, f"{_FILES} {where}", limits, is_new)
-
-
-class _Names:
-    """Row ids and owners as the text that stands for them in a line."""
-
-    def __init__(self, index: Index) -> None:
-        self._prefixes = {no: prefix.hex() for no, prefix in index.each("SELECT no, prefix FROM runs")}
-        self.blobs: dict[int, str] = {}
-        self.owners = {
-            row[0]: f"{row[1]},{row[2]},{_hex(row[3])},{_hex(row[4])}"
-            for row in index.each('SELECT id, uid, gid, user, "group" FROM owners')
-        }
-        self.seqs = dict(index.rows("SELECT no, seq FROM runs"))
-
-    def of(self, row_id: int) -> str:
-        return f"{self._prefixes[row_id >> COUNTER_BITS]}{row_id & COUNTER_MASK:08x}"
+        yield from _file_lines(index, where, limits, is_new)
 
 
 class _Seen:
@@ -129,91 +92,37 @@ class _Seen:
         return True
 
 
-def _hex(value: bytes | None) -> str:
-    return "NULL" if value is None else f"X'{value.hex()}'"
+def _lines(index: Index, sql: str, params: tuple[int, ...]) -> Iterator[bytes]:
+    """The lines that a query makes: SQLite formats them several times faster than Python could."""
+    for (line,) in index.each(sql, params):
+        yield line.encode()
 
 
-def _number(value: int | None) -> str:
-    return "NULL" if value is None else str(value)
-
-
-def _source_line(index: Index, source_id: int) -> bytes:
-    uuid, host, name = index.row("SELECT uuid, host, name FROM sources WHERE id = ?", (source_id,))
-    return f"INSERT INTO sources VALUES ({_hex(uuid)},{_hex(host)},{_hex(name.encode())});\n".encode()
+def _hex(value: bytes) -> str:
+    return f"X'{value.hex().upper()}'"
 
 
 def _snapshot_lines(snapshot: SnapshotRow, problems: Iterable[Problem]) -> Iterator[bytes]:
-    key = f"X'{snapshot.id.hex}'"
-    yield (
-        f"INSERT INTO snapshots VALUES ({key},X'{snapshot.source.hex}',{snapshot.seq},{snapshot.started_at});\n".encode()
-    )
+    key, source = _hex(snapshot.id.bytes), _hex(snapshot.source.bytes)
+    yield f"INSERT INTO snapshots VALUES ({key},{source},{snapshot.seq},{snapshot.started_at});\n".encode()
     for one in problems:
         path, detail = one.path[:PROBLEM_LIMIT], one.detail.encode("utf-8", "replace")[:PROBLEM_LIMIT]
         yield f"INSERT INTO problems VALUES ({key},{_hex(path)},{_hex(one.kind.encode())},{_hex(detail)});\n".encode()
 
 
-def _blob_lines(names: _Names, index: Index, sql: str, params: tuple[int, ...]) -> Iterator[bytes]:
-    for uuid, key_id, hash, raw_size, stored_size in index.each(f"{sql} ORDER BY b.id", params):
-        yield (
-            f"INSERT INTO blobs VALUES ({_hex(uuid)},{_hex(key_id)},{_hex(hash)},{raw_size},{stored_size});\n".encode()
-        )
-
-
-def _directory_lines(names: _Names, index: Index, sql: str, params: tuple[int, ...]) -> Iterator[bytes]:
-    source = index.value("SELECT uuid FROM sources WHERE id = ?", (params[0],)).hex()
-    for row_id, parent_id, name in index.each(f"{sql} ORDER BY id", params):
-        parent = "NULL" if parent_id is None else f"X'{names.of(parent_id)}'"
-        yield f"INSERT INTO directories VALUES (X'{names.of(row_id)}',X'{source}',{parent},X'{name.hex()}');\n".encode()
-
-
-def _file_lines(names: _Names, index: Index, sql: str, params: tuple[int, ...], wanted: object) -> Iterator[bytes]:
+def _file_lines(index: Index, where: str, params: tuple[int, ...], is_new: Callable[[int], bool]) -> Iterator[bytes]:
     """Lines of files, each after the lines of its chunks that the reader does not know yet: side by side the hash is
     written twice within a few hundred bytes, which zstd folds into one."""
-    assert callable(wanted)
-    for row in index.each(sql, params):
-        row_id, chunk_id, blob_uuid = row[0], row[12], row[-1]
-        key = names.of(row_id)
-        hash = "NULL"
-        if chunk_id is not None:
-            hash = f"X'{row[-4].hex()}'"
-            if wanted(chunk_id):
-                yield f"INSERT INTO chunks VALUES ({hash},{row[-3]},X'{blob_uuid.hex()}',{row[-2]});\n".encode()
-        yield _file_line(names, key, hash, row)
-        if chunk_id is None and row[4]:
-            yield from _content_lines(index, row_id, key, wanted)
-        if row[-5]:
-            yield from _xattr_lines(index, row_id, key)
-
-
-def _file_line(names: _Names, key: str, hash: str, row: tuple[object, ...]) -> bytes:
-    file = FileRow._make(row[1:19])
-    seq = names.seqs[row[0] >> COUNTER_BITS]  # type: ignore[operator]
-    rare = "NULL,NULL,NULL,NULL,NULL,NULL"
-    if any(value is not None for value in file[12:]):
-        rare = (
-            f"{_hex(file.link_target)},{_number(file.rdev)},{_number(file.flags)},{_number(file.btime)},"
-            f"{_hex(file.holes)},{_number(file.changed)}"
-        )
-    return (
-        f"INSERT INTO files VALUES (X'{key}',X'{names.of(file.directory_id)}',X'{file.name.hex()}',{file.kind},"
-        f"{file.size},{file.mtime},{_number(file.ctime)},{file.inode},{file.device},{file.nlink},{file.mode},"
-        f"{names.owners[file.owner_id]},{hash},{rare},{seq},NULL);\n"
-    ).encode()
-
-
-def _content_lines(index: Index, row_id: int, key: str, wanted: object) -> Iterator[bytes]:
-    assert callable(wanted)
-    for idx, chunk_id, hash, size, raw_offset, blob_uuid in index.each(_CONTENT, (row_id,)):
-        if wanted(chunk_id):
-            yield f"INSERT INTO chunks VALUES (X'{hash.hex()}',{size},X'{blob_uuid.hex()}',{raw_offset});\n".encode()
-        yield f"INSERT INTO file_chunks VALUES (X'{key}',{idx},X'{hash.hex()}');\n".encode()
-
-
-def _xattr_lines(index: Index, row_id: int, key: str) -> Iterator[bytes]:
-    for name, part, value in index.each(
-        "SELECT name, part, value FROM xattrs WHERE file_id = ? ORDER BY name, part", (row_id,)
-    ):
-        yield f"INSERT INTO xattrs VALUES (X'{key}',X'{name.hex()}',{part},X'{value.hex()}');\n".encode()
+    for row_id, chunk_id, has_more, chunk_line, file_line in index.each(f"{_FILES} {where}", params):
+        if chunk_id is not None and is_new(chunk_id):
+            yield chunk_line.encode()
+        yield file_line.encode()
+        if has_more:
+            for one_id, new_chunk, content_line in index.each(_CONTENT, (row_id,)):
+                if is_new(one_id):
+                    yield new_chunk.encode()
+                yield content_line.encode()
+            yield from _lines(index, _XATTRS, (row_id,))
 
 
 def _in_parent(index: Index, run: Run, chunk_id: int) -> bool:
@@ -222,41 +131,83 @@ def _in_parent(index: Index, run: Run, chunk_id: int) -> bool:
     return any(row[0] >> COUNTER_BITS not in run.unpublished for row in rows)
 
 
+def _uuid(prefix: str, row_id: str) -> str:
+    """SQL for the literal of a row's UUID: what its run's prefix and its counter make."""
+    return f"printf('X''%s%08X''', hex({prefix}), {row_id} & {COUNTER_MASK})"
+
+
+_SOURCE = """
+    SELECT printf('INSERT INTO sources VALUES (%s,%s,%s);\n', quote(uuid), quote(host), quote(CAST(name AS BLOB)))
+    FROM sources WHERE id = ?"""
+
+_BLOBS = """
+    SELECT printf('INSERT INTO blobs VALUES (%s,%s,%s,%d,%d);\n', quote(b.uuid), quote(b.key_id), quote(b.hash),
+    b.raw_size, b.stored_size)
+    FROM snapshot_blobs t JOIN blobs b ON b.id = t.blob_id WHERE t.source_id = ? AND t.last_seq IS NULL"""
+
+_DIRECTORIES = f"""
+    SELECT printf('INSERT INTO directories VALUES (%s,%s,%s,%s);\n', {_uuid("r.prefix", "d.id")}, quote(s.uuid),
+    CASE WHEN d.parent_id IS NULL THEN 'NULL' ELSE {_uuid("p.prefix", "d.parent_id")} END, quote(d.name))
+    FROM directories d JOIN sources s ON s.id = d.source_id JOIN runs r ON r.no = d.id >> {COUNTER_BITS}
+    LEFT JOIN runs p ON p.no = d.parent_id >> {COUNTER_BITS} WHERE d.source_id = ? AND d.last_seq IS NULL"""
+
 _FILES = f"""
-    SELECT f.id, {", ".join(f"f.{name}" for name in FileRow._fields)},
-    EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id), c.hash, c.size, c.raw_offset, b.uuid
-    FROM files f JOIN directories d ON d.id = f.directory_id
+    SELECT f.id, f.chunk_id,
+    (f.chunk_id IS NULL AND f.size > 0) OR EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id),
+    printf('INSERT INTO chunks VALUES (%s,%d,%s,%d);\n', quote(c.hash), c.size, quote(b.uuid), c.raw_offset),
+    printf('INSERT INTO files VALUES (%s,%s,%s,%d,%d,%d,%s,%d,%d,%d,%d,%d,%d,%s,%s,%s,%s,%s,%s,%s,%s,%s,%d,NULL);\n',
+    {_uuid("r.prefix", "f.id")}, {_uuid("p.prefix", "f.directory_id")}, quote(f.name), f.kind, f.size, f.mtime,
+    quote(f.ctime), f.inode, f.device, f.nlink, f.mode, o.uid, o.gid, quote(o.user), quote(o."group"), quote(c.hash),
+    quote(f.link_target), quote(f.rdev), quote(f.flags), quote(f.btime), quote(f.holes), quote(f.changed), r.seq)
+    FROM files f JOIN directories d ON d.id = f.directory_id JOIN owners o ON o.id = f.owner_id
+    JOIN runs r ON r.no = f.id >> {COUNTER_BITS} JOIN runs p ON p.no = f.directory_id >> {COUNTER_BITS}
     LEFT JOIN chunks c ON c.id = f.chunk_id LEFT JOIN blobs b ON b.id = c.blob_id"""
 
-_LIVE_BLOBS = """
-    SELECT b.uuid, b.key_id, b.hash, b.raw_size, b.stored_size FROM snapshot_blobs t JOIN blobs b ON b.id = t.blob_id
-    WHERE t.source_id = ? AND t.last_seq IS NULL"""
+_CONTENT = f"""
+    SELECT c.id,
+    printf('INSERT INTO chunks VALUES (%s,%d,%s,%d);\n', quote(c.hash), c.size, quote(b.uuid), c.raw_offset),
+    printf('INSERT INTO file_chunks VALUES (%s,%d,%s);\n', {_uuid("r.prefix", "t.file_id")}, t.idx, quote(c.hash))
+    FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id JOIN blobs b ON b.id = c.blob_id
+    JOIN runs r ON r.no = t.file_id >> {COUNTER_BITS} WHERE t.file_id = ? ORDER BY t.idx"""
 
-_LIVE_DIRECTORIES = "SELECT id, parent_id, name FROM directories WHERE source_id = ? AND last_seq IS NULL"
+_XATTRS = f"""
+    SELECT printf('INSERT INTO xattrs VALUES (%s,%s,%d,%s);\n', {_uuid("r.prefix", "x.file_id")}, quote(x.name), x.part,
+    quote(x.value))
+    FROM xattrs x JOIN runs r ON r.no = x.file_id >> {COUNTER_BITS} WHERE x.file_id = ? ORDER BY x.name, x.part"""
 
-_CLOSED_FILES = """
-    SELECT f.id, EXISTS (SELECT 1 FROM file_chunks t WHERE t.file_id = f.id),
-    EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id)
-    FROM files f JOIN directories d ON d.id = f.directory_id WHERE f.last_seq = ? AND d.source_id = ? ORDER BY f.id"""
+_CLOSED = f"""
+    FROM files f JOIN directories d ON d.id = f.directory_id JOIN runs r ON r.no = f.id >> {COUNTER_BITS}
+    WHERE f.last_seq = ?1 AND d.source_id = ?2"""
 
-_CLOSED_DIRECTORIES = "SELECT id FROM directories WHERE last_seq = ? AND source_id = ? ORDER BY id"
+_CLOSED_FILES = f"""
+    SELECT printf('DELETE FROM files WHERE id = %s;\n', {_uuid("r.prefix", "f.id")}) {_CLOSED} ORDER BY f.id"""
+
+_CLOSED_CONTENT = f"""
+    SELECT printf('DELETE FROM file_chunks WHERE file_id = %s;\n', {_uuid("r.prefix", "f.id")}) {_CLOSED}
+    AND EXISTS (SELECT 1 FROM file_chunks t WHERE t.file_id = f.id) ORDER BY f.id"""
+
+_CLOSED_XATTRS = f"""
+    SELECT printf('DELETE FROM xattrs WHERE file_id = %s;\n', {_uuid("r.prefix", "f.id")}) {_CLOSED}
+    AND EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id) ORDER BY f.id"""
+
+_CLOSED_DIRECTORIES = f"""
+    SELECT printf('DELETE FROM directories WHERE id = %s;\n', {_uuid("r.prefix", "d.id")})
+    FROM directories d JOIN runs r ON r.no = d.id >> {COUNTER_BITS}
+    WHERE d.last_seq = ?1 AND d.source_id = ?2 ORDER BY d.id"""
 
 _CLOSED_BLOBS = """
-    SELECT b.uuid FROM snapshot_blobs t JOIN blobs b ON b.id = t.blob_id
-    WHERE t.last_seq = ? AND t.source_id = ? ORDER BY b.id"""
+    SELECT printf('DELETE FROM blobs WHERE id = %s;\n', quote(b.uuid))
+    FROM snapshot_blobs t JOIN blobs b ON b.id = t.blob_id WHERE t.last_seq = ?1 AND t.source_id = ?2 ORDER BY b.id"""
 
 _DEAD_CHUNKS = """
-    SELECT DISTINCT c.hash FROM files f JOIN directories d ON d.id = f.directory_id
+    SELECT DISTINCT printf('DELETE FROM chunks WHERE hash = %s;\n', quote(c.hash))
+    FROM files f JOIN directories d ON d.id = f.directory_id
     JOIN file_content t ON t.file_id = f.id JOIN chunks c ON c.id = t.chunk_id
     WHERE f.last_seq = ?1 AND d.source_id = ?2
     AND NOT EXISTS (SELECT 1 FROM files o JOIN directories e ON e.id = o.directory_id
     WHERE o.chunk_id = c.id AND o.last_seq IS NULL AND e.source_id = ?2)
     AND NOT EXISTS (SELECT 1 FROM file_chunks u JOIN files o ON o.id = u.file_id JOIN directories e ON e.id = o.directory_id
     WHERE u.chunk_id = c.id AND o.last_seq IS NULL AND e.source_id = ?2)"""
-
-_CONTENT = """
-    SELECT t.idx, c.id, c.hash, c.size, c.raw_offset, b.uuid FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id
-    JOIN blobs b ON b.id = c.blob_id WHERE t.file_id = ? ORDER BY t.idx"""
 
 _ROWS_OF_CHUNK = """
     SELECT f.id FROM files f JOIN directories d ON d.id = f.directory_id

@@ -168,9 +168,9 @@ def _value(token: bytes) -> object:
 
 
 _INT = rb"(?:0|-?[1-9][0-9]{0,18})"
-_UUID = rb"X'[0-9a-f]{32}'"
-_HASH = rb"X'[0-9a-f]{64}'"
-_HEX = rb"X'(?:[0-9a-f]{2})*'"
+_UUID = rb"X'[0-9A-F]{32}'"
+_HASH = rb"X'[0-9A-F]{64}'"
+_HEX = rb"X'(?:[0-9A-F]{2})*'"
 _TOKENS = {
     b"u": _UUID,
     b"U": rb"(?:%s|NULL)" % _UUID,

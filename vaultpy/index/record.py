@@ -13,6 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from vaultpy.index.db import Index
+from vaultpy.index.filter import ChunkFilter
 from vaultpy.index.ids import COUNTER_BITS, COUNTER_MASK, RowId, make_prefix
 from vaultpy.index.snapshots import last_complete_seq
 from vaultpy.model import BlobHash, ChunkHash, KeyId
@@ -143,32 +144,35 @@ class Recorder:
         self._reuse = reuse
         self._stored: set[int] = set()
         self._next_chunk = (index.value("SELECT max(id) FROM chunks") or 0) + 1
+        self._filter = ChunkFilter(index, self._next_chunk)
         self._pending: dict[ChunkHash, int] = {}
         self._moving: dict[int, bool] = {}
         self._waiters: dict[int, list[_Waiting]] = {}
         self._gathered = _Gathered()
 
-    def find_chunk(self, hash: ChunkHash) -> int | None:
-        """The id of a chunk that need not be stored: under way in this run, or in a blob that may be reused."""
-        pending = self._pending.get(hash)
-        if pending is not None:
-            return pending
-        row = self.index.row("SELECT id, blob_id FROM chunks WHERE hash = ?", (hash,))
-        if row is not None and (row[1] in self._reuse.blobs or row[1] in self._stored):
-            return int(row[0])
-        return None
-
-    def expect_chunk(self, hash: ChunkHash) -> int:
-        """Give an id to a chunk that is on its way into a blob; `put_blob` will say that it arrived."""
-        row = self.index.row("SELECT id, blob_id FROM chunks WHERE hash = ?", (hash,))
+    def place_chunk(self, hash: ChunkHash) -> tuple[int, bool]:
+        """The id of a chunk, and whether it must be stored: it is neither under way in this run nor in a blob that may be
+        reused.  One that must be stored waits for `put_blob`."""
+        chunk_id = self._pending.get(hash)
+        if chunk_id is not None:
+            return chunk_id, False
+        row = self._find(hash) if self._filter.may_know(hash) else None
         if row is None:
             chunk_id, self._next_chunk = self._next_chunk, self._next_chunk + 1
+            self._filter.add(hash)
+        elif row[1] in self._reuse.blobs or row[1] in self._stored:
+            return row[0], False
         else:
-            chunk_id = int(row[0])
+            chunk_id = row[0]
             self._moving[chunk_id] = row[1] in self._reuse.held
         self._pending[hash] = chunk_id
         self._waiters[chunk_id] = []
-        return chunk_id
+        return chunk_id, True
+
+    def _find(self, hash: ChunkHash) -> tuple[int, int] | None:
+        """The id and the home of a chunk that the index knows."""
+        found: tuple[int, int] | None = self.index.row("SELECT id, blob_id FROM chunks WHERE hash = ?", (hash,))
+        return found
 
     def put_directory(self, parent_id: int | None, name: bytes) -> RowId:
         """A path that is a directory from this run on; returns its id, which rows may name at once."""

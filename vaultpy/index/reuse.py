@@ -36,24 +36,24 @@ def find_reuse(index: Index, key_id: KeyId, present: Collection[int]) -> Reuse:
 def suspect_files(index: Index, run: Run, reusable: Collection[int]) -> set[int]:
     """Current rows of the run's source with a chunk whose home may not be reused: they are read again.
 
-    Rows that the parent shows stand only on blobs open in snapshot_blobs, so those blobs are looked at, not the rows; rows
-    of unpublished runs are looked at one by one.  Both cost what changed, not what is there.
+    Rows that the parent shows stand on blobs open in snapshot_blobs, or on ones that some run stored since, where a chunk
+    has moved: so those blobs are looked at, not the rows.  Rows of unpublished runs, which may stand on any blob, are
+    looked at one by one.  All of it costs what changed, not what is there.
     """
-    doubtful = [
-        row[0]
-        for row in index.rows(
-            "SELECT blob_id FROM snapshot_blobs WHERE source_id = ? AND last_seq IS NULL", (run.source_id,)
-        )
-        if row[0] not in reusable
-    ]
     suspects: set[int] = set()
-    for blob_id in doubtful:
-        suspects.update(row[0] for row in index.rows(_FILES_ON_BLOB, (blob_id, run.source_id)))
+    parent_seq = -1 if run.parent_seq is None else run.parent_seq
+    for (blob_id,) in index.rows(_POSSIBLE_HOMES, (run.source_id, parent_seq)):
+        if blob_id not in reusable:
+            suspects.update(row[0] for row in index.rows(_FILES_ON_BLOB, (blob_id, run.source_id)))
     for no in run.unpublished:
         rows = index.each(_HOMES_OF_RUN, (no << COUNTER_BITS, no + 1 << COUNTER_BITS) * 2)
         suspects.update(row[0] for row in rows if row[1] not in reusable)
     return suspects
 
+
+_POSSIBLE_HOMES = """
+    SELECT blob_id FROM snapshot_blobs WHERE source_id = ? AND last_seq IS NULL
+    UNION SELECT b.id FROM blobs b JOIN runs r ON r.no = b.run_no WHERE r.seq > ?"""
 
 _HELD = """
     SELECT t.blob_id FROM snapshot_blobs t

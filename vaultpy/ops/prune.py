@@ -71,6 +71,15 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """Objects by kind, and their bytes."""
+
+    blobs: int = 0
+    exports: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PrunePlan:
     """What a prune would do.  `retired`: partial snapshots to remove; `leftovers`: signatures of removed snapshots;
     `spent`: names of records to drop; `candidates`: to be recorded; `waiting`: recorded, and not to be deleted yet."""
@@ -85,14 +94,10 @@ class PrunePlan:
     candidates: tuple[ObjectInfo, ...] = field(repr=False)
     waiting: tuple[ObjectInfo, ...] = field(repr=False)
 
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """Objects by kind, and their bytes."""
-
-    blobs: int = 0
-    exports: int = 0
-    bytes: int = 0
+    @property
+    def doomed(self) -> Amount:
+        """What would be deleted."""
+        return amount_of({one.name: one for due in self.due for one in due.objects}.values())
 
 
 @dataclass(frozen=True, slots=True)

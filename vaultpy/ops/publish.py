@@ -15,7 +15,7 @@ from pathlib import Path
 
 import vaultpy
 from vaultpy.errors import DamageError, IndexDatabaseError, StoreContradiction
-from vaultpy.export import WrittenExport, read_export, write_export
+from vaultpy.export import WrittenExport, read_sql, write_export
 from vaultpy.index.db import Index
 from vaultpy.index.dump import delta_lines, whole_lines
 from vaultpy.index.homes import homeless, homes_at, open_homes, refresh_homes
@@ -255,8 +255,8 @@ def _read_back(vault: Vault, ref: ExportRef, written: WrittenExport) -> None:
     """What a restore will need is tried now, while the source is still there (litestream#752)."""
     sql = hashlib.sha256()
     try:
-        for line in read_export(fetch_pieces(vault, ref), [vault.host.index_key]):
-            sql.update(line)
+        for piece in read_sql(fetch_pieces(vault, ref), [vault.host.index_key]):
+            sql.update(piece)
     except DamageError as error:
         raise StoreContradiction(f"export {ref.id} came back other than it was put: {error}") from error
     if sql.digest() != written.sql_sha256:

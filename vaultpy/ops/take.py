@@ -108,7 +108,7 @@ class Taker:
             return
         fd = open_regular(place.folder.fd, place.name, found)
         try:
-            size, chunk_ids, found, held_still = self._read(fd)
+            size, chunk_ids, found, held_still = self._read(fd, found)
             xattrs = read_xattrs(fd)
         finally:
             os.close(fd)
@@ -116,9 +116,9 @@ class Taker:
             self._note(Problem(place.path, ProblemKind.CHANGED, f"changed while it was read, {TRIES} times"))
         self._put(place, old, found, size, chunk_ids, xattrs=xattrs, changed=None if held_still else 1)
 
-    def _read(self, fd: int) -> tuple[int, array.array[int], os.stat_result, bool]:
+    def _read(self, fd: int, listed: os.stat_result) -> tuple[int, array.array[int], os.stat_result, bool]:
         """Read a file until it holds still: bytes read, its chunks, what it was then, and whether it did hold still."""
-        after = os.fstat(fd)
+        after = listed
         for _ in range(TRIES):
             before = after
             size, chunk_ids = self._store_chunks(fd, before.st_size)
@@ -132,9 +132,8 @@ class Taker:
         size, chunk_ids = 0, array.array("q")
         for data in read_file(fd, expected_size):
             hash = hash_chunk(data)
-            chunk_id = recorder.find_chunk(hash)
-            if chunk_id is None:
-                chunk_id = recorder.expect_chunk(hash)
+            chunk_id, is_new = recorder.place_chunk(hash)
+            if is_new:
                 packer.add(hash, data)
                 taken.new_bytes += len(data)
             chunk_ids.append(chunk_id)

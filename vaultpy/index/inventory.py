@@ -1,0 +1,142 @@
+"""What a verification has to look at: every object that some snapshot names, and every place in a blob where some file
+needs a chunk; each once, however many snapshots share it.
+
+Lies in a scratch database, because a store of terabytes names more than memory should hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from vaultpy.index.content import BadPlace, Place
+from vaultpy.index.db import Index
+from vaultpy.model import BlobHash, ChunkHash, ChunkPlace
+
+
+class NamedObject(NamedTuple):
+    """An object as manifests name it: size in bytes, the BLAKE3 hash of its bytes, and (exports only) their SHA-256."""
+
+    name: str
+    size: int
+    blake3: bytes
+    sha256: bytes = b""
+
+
+class ListedObject(NamedTuple):
+    """A named object beside what the listing said: its size there, or None where it was not listed."""
+
+    object: NamedObject
+    listed: int | None
+
+
+class Inventory:
+    """Named objects and chunk places, in tables of an index that nothing else uses."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        for sql in _TABLES:
+            index.run(sql)
+
+    def add_objects(self, snapshot: int, objects: Sequence[NamedObject]) -> None:
+        """The snapshot of that number (the caller's own count) needs these objects."""
+        with self._index.transaction():
+            self._index.run_many("INSERT OR IGNORE INTO named VALUES (NULL, ?, ?, ?, ?, NULL, NULL)", objects)
+            self._index.run_many(_PUT_NEED, ((snapshot, *one) for one in objects))
+
+    def add_listing(self, listing: Iterable[tuple[str, int]]) -> None:
+        """What the store lists: names and sizes."""
+        with self._index.transaction():
+            self._index.run_many(
+                "UPDATE named SET listed = ?2 WHERE name = ?1", ((name, size) for name, size in listing)
+            )
+
+    def add_checked(self, names: Iterable[str]) -> None:
+        """These objects were fetched and found right already."""
+        self._index.run_many("UPDATE named SET checked = 1 WHERE name = ?", ((name,) for name in names))
+
+    def add_places(self, places: Iterable[Place]) -> None:
+        """Here files need chunks."""
+        with self._index.transaction():
+            self._index.run_many("INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)", places)
+
+    def add_bad(self, places: Iterable[BadPlace]) -> None:
+        """What is there cannot be used; for a whole blob, or for the chunk that begins at an offset."""
+        self._index.run_many("INSERT INTO bad VALUES (?, ?)", places)
+
+    def add_affected(self, files: Iterable[tuple[BlobHash, bytes]]) -> None:
+        """Paths that need something bad in a blob."""
+        with self._index.transaction():
+            self._index.run_many("INSERT OR IGNORE INTO affected VALUES (?, ?)", files)
+
+    def totals(self) -> tuple[int, int]:
+        """Number of the named objects, and their bytes as named."""
+        count, size = self._index.row("SELECT count(*), ifnull(sum(size), 0) FROM named")
+        return int(count), int(size)
+
+    def not_as_listed(self) -> list[ListedObject]:
+        """The objects that were not listed, or with another size than they are named with."""
+        rows = self._index.rows(f"{_NAMED}, listed FROM named WHERE listed IS NOT size ORDER BY name")
+        return [ListedObject(NamedObject(*row[:4]), row[4]) for row in rows]
+
+    def to_fetch(self) -> tuple[int, int]:
+        """Number and bytes of what `each_to_fetch` gives."""
+        count, size = self._index.row(f"SELECT count(*), ifnull(sum(size), 0) FROM named WHERE {_TO_FETCH}")
+        return int(count), int(size)
+
+    def each_to_fetch(self) -> Iterator[NamedObject]:
+        """The objects that were listed as they should be, and not checked yet."""
+        return map(NamedObject._make, self._index.each(f"{_NAMED} FROM named WHERE {_TO_FETCH} ORDER BY name"))
+
+    def snapshots_of(self, name: str) -> list[int]:
+        """The numbers of the snapshots that need an object."""
+        return [
+            row[0]
+            for row in self._index.rows(
+                "SELECT DISTINCT n.snapshot FROM named o JOIN needs n ON n.object = o.id WHERE o.name = ?"
+                " ORDER BY n.snapshot",
+                (name,),
+            )
+        ]
+
+    def places_in(self, blob: BlobHash) -> list[ChunkPlace]:
+        """Where chunks are needed in a blob, by rising offset."""
+        return [
+            ChunkPlace(ChunkHash(hash), raw_offset, size)
+            for raw_offset, size, hash in self._index.rows(
+                "SELECT raw_offset, size, hash FROM places WHERE blob = ? ORDER BY raw_offset", (blob,)
+            )
+        ]
+
+    def count_places(self) -> int:
+        return int(self._index.value("SELECT count(*) FROM places"))
+
+    def bad_places(self) -> Iterator[BadPlace]:
+        return self._index.each("SELECT DISTINCT blob, raw_offset FROM bad")
+
+    def has_bad(self) -> bool:
+        return self._index.row("SELECT 1 FROM bad") is not None
+
+    def affected(self, blob: BlobHash, limit: int) -> tuple[tuple[bytes, ...], int]:
+        """The first paths, in their order, that need something bad in a blob, and how many there are."""
+        rows = self._index.rows("SELECT path FROM affected WHERE blob = ? ORDER BY path LIMIT ?", (blob, limit))
+        count = self._index.value("SELECT count(*) FROM affected WHERE blob = ?", (blob,))
+        return tuple(row[0] for row in rows), int(count)
+
+
+_NAMED = "SELECT name, size, blake3, sha256"
+
+_TO_FETCH = "listed = size AND checked IS NULL"
+
+_TABLES = (
+    "CREATE TABLE named (id INTEGER PRIMARY KEY, name TEXT, size INTEGER, blake3 BLOB, sha256 BLOB, listed INTEGER,"
+    " checked INTEGER, UNIQUE (name, size, blake3, sha256))",
+    "CREATE TABLE needs (object INTEGER, snapshot INTEGER, PRIMARY KEY (object, snapshot)) WITHOUT ROWID",
+    "CREATE TABLE places (blob BLOB, raw_offset INTEGER, size INTEGER, hash BLOB,"
+    " PRIMARY KEY (blob, raw_offset, size, hash)) WITHOUT ROWID",
+    "CREATE TABLE bad (blob BLOB, raw_offset INTEGER)",
+    "CREATE TABLE affected (blob BLOB, path BLOB, PRIMARY KEY (blob, path)) WITHOUT ROWID",
+)
+
+_PUT_NEED = """
+    INSERT OR IGNORE INTO needs SELECT id, ?1 FROM named WHERE name = ?2 AND size = ?3 AND blake3 = ?4 AND sha256 = ?5"""
