@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vaultpy.errors import LockedError
+from vaultpy.errors import ConfigError, LockedError
 
 _POLL_SECONDS = 0.2
 
@@ -29,7 +29,13 @@ class HeldLock(LockedError):
 @contextlib.contextmanager
 def hold_lock(path: Path, what: str, *, clock: Callable[[], int], wait_seconds: float = 0) -> Iterator[None]:
     """Hold the lock for the block; `what` tells others who holds it.  Raises HeldLock after `wait_seconds`."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"lock {path} cannot be opened: {(error.strerror or str(error)).lower()}",
+            hint="run as the user that the state folder belongs to",
+        ) from error
     try:
         _take(fd, wait_seconds)
         note = json.dumps({"pid": os.getpid(), "what": what, "since": clock()}).encode()

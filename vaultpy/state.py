@@ -97,7 +97,13 @@ def save_host(paths: StatePaths, store: StoreId, host: Host) -> None:
     """Write both copies, durable, for the owner's eyes only; an existing state folder keeps what it has."""
     text = _encode(host, store)
     make_folder(paths.folder)
-    _write(paths.secrets, text)
+    try:
+        _write(paths.secrets, text)
+    except OSError as error:
+        raise ConfigError(
+            f"state folder {paths.folder} cannot be written: {(error.strerror or str(error)).lower()}",
+            hint="run as the user it belongs to, or make room there",
+        ) from error
     try:
         _write(paths.copy, text)
     except OSError:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import SOURCE_NAME, SOURCE_PATH, TAG, dry_run_option
+from vaultpy.cli.options import DURATION, SOURCE_NAME, SOURCE_PATH, TAG, dry_run_option
 from vaultpy.cli.text import json_bytes, json_time
 from vaultpy.config import Config, SourceConfig
 from vaultpy.errors import UsageError
 from vaultpy.lock import HeldLock
+from vaultpy.units import Duration
 from vaultpy.units import format_size as format_bytes
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ vaultpy snapshot create --path /srv/www --name www --cron""",
 @click.option("--tag", "tags", metavar="T", type=TAG, multiple=True, help="Put a tag on the snapshot. Repeatable.")
 @click.option("--cron", is_flag=True, help="Be silent unless something is wrong, and never ask.")
 @dry_run_option
+@click.option("--wait", metavar="D", type=DURATION, help="Wait that long for another run to end.")
 @click.option("--if-changed", is_flag=True, help="Make no snapshot where nothing changed since the last one.")
 def create(
     run: Run,
@@ -49,6 +51,7 @@ def create(
     tags: tuple[str, ...],
     cron: bool,
     dry_run: bool,
+    wait: Duration | None,
     if_changed: bool,
 ) -> int | None:
     """Make a snapshot of each SOURCE of the configuration, or of all of them.
@@ -71,7 +74,7 @@ def create(
         return _preview(run, config, chosen)
     try:
         with run.output.following() as on_event:
-            options = CreateOptions(tags=tags, if_changed=if_changed)
+            options = CreateOptions(tags=tags, if_changed=if_changed, wait_seconds=wait.seconds if wait else 0)
             made = create_snapshots(open_vault(config), chosen, options, on_event)
     except HeldLock as error:
         if cron and error.since is not None and time.time_ns() - error.since < A_DAY_NS:

@@ -251,6 +251,11 @@ class Recorder:
             self._gathered = _Gathered()
 
     @property
+    def stored(self) -> frozenset[int]:
+        """Ids of the blobs that `put_blob` was called for."""
+        return frozenset(self._stored)
+
+    @property
     def waiting(self) -> int:
         """Chunks that are not durable yet."""
         return len(self._pending)

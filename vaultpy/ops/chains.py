@@ -42,7 +42,9 @@ class ChainReader:
 
         Raises BadExport, and StoreError where the store fails.
         """
-        going_on = self._source == (manifest.host, manifest.source) and manifest.exports[: len(self._applied)] == self._applied
+        going_on = (
+            self._source == (manifest.host, manifest.source) and manifest.exports[: len(self._applied)] == self._applied
+        )
         scratch = self._scratch
         if scratch is None or not going_on:
             scratch = self._begin(manifest)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from vaultpy.age import parse_recipient
 from vaultpy.config import SourceConfig
-from vaultpy.errors import SourceError, StoreContradiction, VaultpyError
+from vaultpy.errors import SourceError, StoreContradiction, UsageError, VaultpyError
 from vaultpy.events import Noticed, OnEvent, ProblemMet, StepBegan
 from vaultpy.index.db import Index, open_index
 from vaultpy.index.intervals import drop_unheld
@@ -53,6 +53,9 @@ from vaultpy.ops.wrapped import load_wrapped_keys
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.roots import Roots, plan_roots
 from vaultpy.source.walk import WalkOptions, walk
+from vaultpy.state import StatePaths
+from vaultpy.store.base import Store
+from vaultpy.store.local import LocalStore
 from vaultpy.vault import Vault
 
 LOOKS = 3
@@ -153,7 +156,7 @@ def _create_or_note(
     began = time.monotonic()
     try:
         made = _create_one(vault, index, source, options, on_event)
-    except SourceError as error:
+    except (SourceError, UsageError) as error:
         made = Created(source.name, None, error=error)
     return replace(made, seconds=time.monotonic() - began)
 
@@ -235,12 +238,12 @@ class _Attempt:
         repairs: SnapshotId | None = None
         for _ in range(LOOKS):
             reuse = self._find_reuse(lost)
-            tally = self._take_all(run, roots, reuse)
+            tally, stored = self._take_all(run, roots, reuse)
             tally.problems[:0] = problems
             if self._options.if_changed and repairs is None and not has_changed(self._index, run, reuse):
                 return self._result(None, tally)
             draft = self._draft(tally, repairs)
-            snapshot = publish(self._vault, self._index, run, draft, self._find_reuse(lost).blobs)
+            snapshot = publish(self._vault, self._index, run, draft, reuse.blobs | stored)
             row = find_snapshot(self._index, snapshot)
             assert row is not None
             missing = look_again(self._vault, self._index, row, self._source_id)
@@ -261,8 +264,11 @@ class _Attempt:
             present = present_blobs(self._vault.store, self._index, list_marked(self._vault.store)) - lost
         return find_reuse(self._index, self._vault.key.id, present)
 
-    def _take_all(self, run: Run, roots: Roots, reuse: Reuse) -> Tally:
-        """Walk, compare, take: afterwards the index holds the source as it is, and all of it is durable."""
+    def _take_all(self, run: Run, roots: Roots, reuse: Reuse) -> tuple[Tally, frozenset[int]]:
+        """Walk, compare, take: afterwards the index holds the source as it is, and all of it is durable.
+
+        Returns what was met, and the ids of the blobs that were stored for it.
+        """
         vault, index = self._vault, self._index
         self._on_event(StepBegan(f"snapshot of {self._source.name}"))
         names = OwnerNames()
@@ -290,7 +296,7 @@ class _Attempt:
             taker.finish()
         self._new_bytes += taker.taken.new_bytes
         self._stored_bytes += taker.taken.stored_bytes
-        return comparer.tally
+        return comparer.tally, recorder.stored
 
     def _walk_options(self) -> WalkOptions:
         source = self._source
@@ -298,7 +304,7 @@ class _Attempt:
             exclude=source.exclude,
             exclude_caches=source.exclude_caches,
             one_file_system=source.one_file_system,
-            skip=own_things(self._vault),
+            skip=own_things(self._vault.paths, self._vault.store),
         )
 
     def _keep_alive(self, run: Run, tally: Tally) -> None:
@@ -333,14 +339,13 @@ class _Attempt:
         )
 
 
-def own_things(vault: Vault) -> frozenset[tuple[int, int]]:
+def own_things(paths: StatePaths, store: Store | None) -> frozenset[tuple[int, int]]:
     """Device and inode of what a run never reads: the state folder, the secrets beside the config, a local store."""
-    paths = [vault.paths.folder, vault.paths.secrets, vault.paths.copy, vault.paths.index]
-    local = getattr(vault.store, "root", None)
-    if local is not None:
-        paths.append(local)
+    own = [paths.folder, paths.secrets, paths.copy, paths.index]
+    if isinstance(store, LocalStore):
+        own.append(store.root)
     found = set()
-    for path in paths:
+    for path in own:
         try:
             status = os.stat(path)
         except OSError:

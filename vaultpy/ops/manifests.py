@@ -16,7 +16,9 @@ AHEAD = 8
 """Manifests fetched at once, and held: one of terabytes has megabytes."""
 
 
-def read_manifests(reader: Reader, snapshots: Sequence[SnapshotId]) -> Iterator[tuple[SnapshotId, Manifest | VaultpyError]]:
+def read_manifests(
+    reader: Reader, snapshots: Sequence[SnapshotId]
+) -> Iterator[tuple[SnapshotId, Manifest | VaultpyError]]:
     """The manifests of snapshots in their order, or what is wrong with each; a few are fetched ahead, no more are held."""
     under_way: deque[tuple[SnapshotId, Future[Manifest | VaultpyError]]] = deque()
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="manifest") as pool:

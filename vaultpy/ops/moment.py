@@ -12,7 +12,7 @@ from pathlib import Path
 import blake3
 
 from vaultpy.age import Identity
-from vaultpy.errors import DamageError
+from vaultpy.errors import DamageError, IndexDatabaseError
 from vaultpy.export import read_export
 from vaultpy.index.at import Moment
 from vaultpy.index.db import Index, create_index
@@ -39,7 +39,7 @@ def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identit
     if reader.index and row and row.state == State.COMPLETE:
         yield Moment(reader.index, source_id_of(reader.index, row.source), row.seq)
         return
-    folder = Path(tempfile.mkdtemp(prefix="vaultpy-"))
+    folder = _scratch_folder()
     try:
         with create_index(folder / "scratch.sqlite") as scratch:
             # Lost with the process, so nothing of it needs to be durable.
@@ -48,6 +48,16 @@ def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identit
             yield load_snapshot(scratch, reader.at.store, manifest, identities)
     finally:
         shutil.rmtree(folder)
+
+
+def _scratch_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="vaultpy-"))
+    except OSError as error:
+        raise IndexDatabaseError(
+            f"no place for a scratch index: {(error.strerror or str(error)).lower()}",
+            hint="set TMPDIR to a folder with room",
+        ) from error
 
 
 def load_snapshot(scratch: Index, store: Store, manifest: Manifest, identities: Sequence[Identity]) -> Moment:

@@ -11,9 +11,11 @@ from vaultpy.index.db import create_index, open_index
 from vaultpy.index.live import LiveFile, Owners
 from vaultpy.model import Kind, Problem
 from vaultpy.ops.compare import Comparer, Place
+from vaultpy.ops.create import own_things
 from vaultpy.source.roots import plan_roots
 from vaultpy.source.walk import WalkOptions, walk
 from vaultpy.state import load_host, state_paths
+from vaultpy.store.open import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ def preview(config: Config, source: SourceConfig) -> Preview:
             )
             sink = _Counter()
             roots = plan_roots(source.paths, one_file_system=source.one_file_system)
-            options = WalkOptions(source.exclude, source.exclude_caches, source.one_file_system)
+            skip = own_things(paths, open_store(config.store))
+            options = WalkOptions(source.exclude, source.exclude_caches, source.one_file_system, skip)
             owners = Owners(index, lambda uid, gid: (None, None))
             comparer = Comparer(index, row[0] if row else -1, owners, source.compare, ())
             tally = comparer.compare_all(walk(roots, options), sink)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 32
 """Kept open to the server: the most uploads (16) and as many reads beside them."""
+
+ASK_ABOVE = 64 * 1024
+"""Bytes from which it pays to hear first whether the server wants a body."""
+
+NO_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials, or choose AWS_PROFILE"
 
 
 def _addressing(location: S3Location) -> Literal["path", "virtual", "auto"]:
@@ -58,7 +63,11 @@ def make_client(location: S3Location) -> S3Client:
             f"bucket {location.bucket}: the client cannot be set up: {str(error).lower().rstrip('.')}",
             hint="check the store's URL, ~/.aws/config and the AWS_ variables of the environment",
         ) from error
+    client.meta.events.register_last("before-call.s3.PutObject", _send_small_at_once)
     return client
 
 
-NO_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials, or choose AWS_PROFILE"
+def _send_small_at_once(params: Any, **_: object) -> None:
+    """botocore asks "Expect: 100-continue" before every body, which some servers leave unanswered for a second."""
+    if int(params["headers"].get("Content-Length", 0)) <= ASK_ABOVE:
+        params["headers"].pop("Expect", None)

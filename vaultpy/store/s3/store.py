@@ -98,7 +98,7 @@ class S3Store:
         if self._conditional:
             headers["IfNoneMatch"] = "*"
         try:
-            with open_body(name, body, size) as sent:
+            with open_body(name, body) as sent:
                 answer = self._client.put_object(
                     Bucket=self._location.bucket,
                     Key=self._root + name,

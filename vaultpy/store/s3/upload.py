@@ -14,9 +14,6 @@ from vaultpy.errors import StoreError
 from vaultpy.store.base import Body
 from vaultpy.store.bodies import body_pieces, body_size
 
-SMALL = 64 * 1024
-"""Bytes up to which "Expect: 100-continue" and its round trip cost more than the bytes."""
-
 
 class PieceReader:
     """Reads a sequence of pieces as one file, as far as botocore and urllib3 need one: read, seek and tell."""
@@ -57,17 +54,17 @@ class PieceReader:
 
 
 @contextlib.contextmanager
-def open_body(name: str, body: Body, size: int) -> Iterator[bytes | BinaryIO | PieceReader]:
-    """A body of `size` bytes as botocore takes it; small ones as bytes, because it asks before it sends a file."""
-    if isinstance(body, Path):
+def open_body(name: str, body: Body) -> Iterator[bytes | BinaryIO | PieceReader]:
+    """A body as botocore takes it.  Raises StoreError for a file that cannot be opened."""
+    if isinstance(body, bytes):
+        yield body
+    elif isinstance(body, Path):
         with _reading(name):
             source = body.open("rb")
         with source:
             yield source
-    elif size <= SMALL:
-        yield b"".join(body_pieces(body))
     else:
-        yield PieceReader([body] if isinstance(body, bytes) else body)
+        yield PieceReader(body)
 
 
 def measure(name: str, body: Body) -> int:
