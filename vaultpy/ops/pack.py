@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vaultpy.age import Recipient
 from vaultpy.blob.frames import Frame, FrameBuilder, FrameCompressor, FrameInput
@@ -154,7 +154,9 @@ class Packer:
             self._raise_failure()
             began, started = self._clock(), time.perf_counter_ns()
             self._store.put(blob_name(blob.hash), blob.pieces)
-            self._finished.put(StoredBlob(blob, began, time.perf_counter_ns() - started))
+            taken = time.perf_counter_ns() - started
+            # Without its pieces: it may lie in the queue for a while, and 32 MiB each is what the memory bound is made of.
+            self._finished.put(StoredBlob(replace(blob, pieces=()), began, taken))
         except BaseException as error:  # noqa: BLE001  handed to the thread that waits for the blobs
             self._failure = self._failure or error
         finally:

@@ -27,6 +27,9 @@ RACY_NS = 2_000_000_000
 
 REPORT_NS = 250_000_000
 
+HARVEST_MASK = 255
+"""Every so many paths the durable blobs are recorded."""
+
 
 @dataclass(slots=True)
 class Taken:
@@ -59,6 +62,7 @@ class Taker:
         self._key_id, self._has_history = key_id, has_history
         self._random, self._clock, self._on_event, self._on_stored = random, clock, on_event, on_stored
         self._last_report = 0
+        self._count = 0
 
     def put_directory(self, parent_id: int | None, name: bytes) -> int:
         return self._recorder.put_directory(parent_id, name)
@@ -71,6 +75,9 @@ class Taker:
 
     def changed(self, place: Place, old: LiveFile | None) -> None:
         """Store the path as it is now; one that cannot be read leaves a problem, and its old row ends."""
+        self._count += 1
+        if not self._count & HARVEST_MASK:
+            self.folder_done()  # a folder can hold a million files
         try:
             if place.kind == Kind.FILE:
                 self._take_file(place, old)
