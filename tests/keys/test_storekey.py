@@ -138,6 +138,22 @@ def test_a_stranger_of_any_kind_does_not_open(kind: str, make_pair: Callable[[st
         open_store_key(made.wrapped, load(make_pair(kind) if kind != "x25519" else STRANGER), KEY_ID, made.recipient)
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["public half known", "not known"])
+def test_junk_beside_good_forms_does_not_make_a_wrong_identity_damage(
+    known: bool, locked_identity: tuple[Pair, bytes]
+) -> None:
+    made = make(MINE)
+    for junk in (b"", b"junk", locked_identity[1], b"age-encryption.org/v1\n" + b"x" * FORM_LIMIT):
+        with pytest.raises(NoIdentity, match="none of the identities given"):
+            open_store_key([junk, *made.wrapped], load(STRANGER), KEY_ID, made.recipient if known else None)
+
+
+def test_a_damaged_form_for_the_identity_given_is_damage_whatever_lies_beside_it() -> None:
+    made = make(STRANGER, MINE)
+    with pytest.raises(DamageError, match="form 2"):
+        open_store_key([made.wrapped[0], made.wrapped[1][:-1]], load(MINE), KEY_ID, made.recipient)
+
+
 def test_a_file_of_another_store_key_is_noticed() -> None:
     made, other = make(MINE), make(MINE, key_id=OTHER_ID)
     for recipient in (made.recipient, None):

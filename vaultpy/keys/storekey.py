@@ -81,13 +81,19 @@ def open_store_key(
 
     A form that is too large, malformed or for a passphrase is refused and the next one tried: whoever can write to the
     store can add such.  Where `recipient` is None every form that opens must hold the same secret, because nothing else
-    tells the true one from another's.  Raises NoIdentity when no form opens and DamageError when one did that is not
-    what it should be, or when none opens and some are damaged.
+    tells the true one from another's.  Raises NoIdentity when no form is for these identities; DamageError when one is,
+    and is not what it should be, or when not one is readable: junk beside good forms says nothing of whom they are for.
     """
     faults: list[str] = []
     opened: OpenedStoreKey | None = None
-    damaged = not wrapped
+    readable = damaged = False
     for number, form in enumerate(wrapped, 1):
+        try:
+            _check_form(form)
+        except DamageError as error:
+            faults.append(f"form {number}: {error.message}")
+            continue
+        readable = True
         try:
             text = _open_form(form, identities.keys, faults)
             found = _read(text, key_id, recipient) if text is not None else None
@@ -107,16 +113,20 @@ def open_store_key(
         opened = opened or found
     if opened is not None:
         return opened
-    raise _nothing_opened(key_id, faults, damaged)
+    raise _nothing_opened(key_id, faults, damaged or not readable)
 
 
-def _open_form(form: bytes, keys: Sequence[IdentityKey], faults: list[str]) -> bytes | None:
-    """What one form wraps, None when it is for none of `keys`.  Raises DamageError."""
+def _check_form(form: bytes) -> None:
+    """Raise DamageError for a form that is not even looked into."""
     if len(form) > FORM_LIMIT:
         raise DamageError(f"it has more than {FORM_LIMIT} bytes")
     # Before anything tries to open it: an scrypt stanza can ask for hours of work.
     if "scrypt" in stanza_types(form):
         raise DamageError("it is for a passphrase, which is not accepted from a store")
+
+
+def _open_form(form: bytes, keys: Sequence[IdentityKey], faults: list[str]) -> bytes | None:
+    """What one form wraps, None when it is for none of `keys`.  Raises DamageError."""
     native = [key for key in keys if not isinstance(key, ForeignIdentity)]
     try:
         return decrypt(form, native)
