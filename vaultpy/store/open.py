@@ -30,6 +30,6 @@ def make_place(url: str) -> Store:
 
 
 def _open_s3(location: S3Location) -> Store:
-    from vaultpy.store.s3 import S3Store  # boto3 takes a quarter of a second to import
+    from vaultpy.store.s3 import open_s3  # boto3 takes a quarter of a second to import
 
-    return S3Store(location)
+    return open_s3(location)

@@ -1,5 +1,12 @@
 """`s3://`: a store in a bucket, on AWS or any compatible server.  The only importer of boto3 and botocore."""
 
+from vaultpy.store.location import S3Location
+from vaultpy.store.s3.client import make_client
 from vaultpy.store.s3.store import S3Store
 
-__all__ = ["S3Store"]
+__all__ = ["S3Store", "make_client", "open_s3"]
+
+
+def open_s3(location: S3Location) -> S3Store:
+    """The store in a bucket, with credentials from boto3's own chain.  Raises StoreError; asks the server nothing yet."""
+    return S3Store(location, make_client(location))

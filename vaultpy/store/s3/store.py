@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -24,11 +24,13 @@ from vaultpy.store.base import Body, ObjectInfo
 from vaultpy.store.bodies import body_pieces, check_name
 from vaultpy.store.location import S3Location
 from vaultpy.store.retry import Retrier, TryAgain
-from vaultpy.store.s3.client import make_client
 from vaultpy.store.s3.download import PIECE, Download
 from vaultpy.store.s3.faults import error_code, fault_of_answer, fault_of_client, http_status
 from vaultpy.store.s3.listing import Page, list_pages, next_token, server_time
 from vaultpy.store.s3.upload import content_md5, measure, open_body
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 PUT_LIMIT = 5 * 1024**3
 """The most bytes that one PUT may carry, on AWS and on every server that follows it."""
@@ -41,19 +43,20 @@ class S3Store:
     """Objects below a prefix of a bucket.  Safe for several threads; each request is repeated as `retrier` allows."""
 
     def __init__(
-        self, location: S3Location, *, retrier: Retrier | None = None, clock: Callable[[], float] = time.time
+        self,
+        location: S3Location,
+        client: S3Client,
+        *,
+        retrier: Retrier | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = location.url
         self._location = location
         self._root = f"{location.prefix}/" if location.prefix else ""
         self._retrier = retrier or Retrier()
         self._clock = clock
-        self._client = make_client(location)
+        self._client = client
         self._conditional = True
-
-    def close(self) -> None:
-        """Close idle connections; the store must not be used after it."""
-        self._client.close()
 
     def put(self, name: str, body: Body) -> None:
         check_name(name)
@@ -93,7 +96,7 @@ class S3Store:
         return server_time(self._list_page("", None, keys=1))
 
     def _put_once(self, name: str, body: Body, size: int, md5: str) -> None:
-        what = f"put {name}"
+        what = self._what("put", name)
         headers = self._put_headers(name)
         if self._conditional:
             headers["IfNoneMatch"] = "*"
@@ -139,7 +142,7 @@ class S3Store:
         if http_status(error) == 412 or error_code(error) == "ConditionalRequestConflict":
             self._accept_existing(name, body, size)
             return
-        raise fault_of_answer(error, f"put {name}", self._clock()) from error
+        raise fault_of_answer(error, self._what("put", name), self._clock()) from error
 
     def _accept_existing(self, name: str, body: Body, size: int) -> None:
         """A 412 after a lost answer is our own success, when what lies there is what we put."""
@@ -163,11 +166,12 @@ class S3Store:
                     return False
                 offset += len(piece)
         except StoreDenied:
-            return name.startswith(_BLOBS)
+            if not name.startswith(_BLOBS):
+                raise
         return True
 
     def _get_once(self, name: str, start: int, length: int | None, download: Download) -> bytes:
-        what = f"get {name}"
+        what = self._what("get", name)
         try:
             answer = self._client.get_object(Bucket=self._location.bucket, Key=self._root + name, Range=download.range)
         except ClientError as error:
@@ -200,7 +204,7 @@ class S3Store:
         return self._retrier.run(lambda: self._list_page_once(prefix, keys, going_on))
 
     def _list_page_once(self, prefix: str, keys: int, going_on: dict[str, Any]) -> Page:
-        what = f"list {self._root + prefix or 'bucket ' + self._location.bucket}"
+        what = self._what("list", self._root + prefix or "everything")
         try:
             return self._client.list_objects_v2(
                 Bucket=self._location.bucket, Prefix=self._root + prefix, MaxKeys=keys, **going_on
@@ -211,7 +215,7 @@ class S3Store:
             raise fault_of_client(error, what) from error
 
     def _delete_once(self, name: str) -> None:
-        what = f"delete {name}"
+        what = self._what("delete", name)
         try:
             self._client.delete_object(Bucket=self._location.bucket, Key=self._root + name)
         except ClientError as error:
@@ -220,6 +224,9 @@ class S3Store:
                 raise fault from error
         except (BotoCoreError, ResponseParserError) as error:
             raise fault_of_client(error, what) from error
+
+    def _what(self, verb: str, name: str) -> str:
+        return f"bucket {self._location.bucket}: {verb} {name}"
 
 
 def _in_parts(body: Body) -> Iterator[bytes]:

