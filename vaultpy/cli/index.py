@@ -25,7 +25,7 @@ def rebuild(run: Run, identities: tuple[Path, ...]) -> int | None:
     from vaultpy.vault import open_vault
 
     vault = open_vault(run.config())
-    extra = file_identities(vault, identities, ask_passphrase)
+    extra = file_identities(vault, identities, ask_passphrase, run.output.tell)
     with (
         hold_lock(vault.paths.lock, "index rebuild", clock=vault.clock),
         run.output.following() as on_event,

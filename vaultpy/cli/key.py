@@ -44,7 +44,9 @@ def add_recipient(run: Run, recipient: str, identities: tuple[Path, ...]) -> int
     from vaultpy.ops.keys import add_recipient as operate
     from vaultpy.ops.reader import open_reader
 
-    with open_reader(run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase) as reader:
+    with open_reader(
+        run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase, tell=run.output.tell
+    ) as reader:
         key_id = operate(reader, recipient)
     run.output.done({"key": key_id, "recipient": recipient}, f"key {key_id}: can be opened by {recipient}, too")
     return None
@@ -89,7 +91,9 @@ def test(run: Run, identities: tuple[Path, ...]) -> int | None:
     from vaultpy.ops.keys import try_keys
     from vaultpy.ops.reader import open_reader
 
-    with open_reader(run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase) as reader:
+    with open_reader(
+        run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase, tell=run.output.tell
+    ) as reader:
         tried = try_keys(reader)
     document = [{"id": one.id, "opened": one.opened, "why": one.why} for one in tried]
     rows = [(str(one.id), "opened" if one.opened else f"not opened: {one.why}") for one in tried]

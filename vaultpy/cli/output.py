@@ -84,6 +84,10 @@ class Output:
         if not self._mode.silent:
             self._say(text)
 
+    def tell(self, text: str) -> None:
+        """One line on standard error, whatever silence was asked for: somebody has to do something (touch a key)."""
+        self._say(text.strip())
+
     def detail(self, text: str) -> None:
         """One line on standard error under --verbose."""
         if self._mode.verbose:

@@ -95,7 +95,11 @@ def purge(
 
     wanted = _rules(rules)
     with open_reader(
-        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+        run.config_or_store(),
+        identity_files=identities,
+        signers=signers,
+        ask_passphrase=ask_passphrase,
+        tell=run.output.tell,
     ) as reader:
         catalog = read_catalog(reader)
         check_signers(reader, catalog)
@@ -233,7 +237,11 @@ def remove(
     from vaultpy.ops.remove import apply_removal, plan_removal
 
     with open_reader(
-        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+        run.config_or_store(),
+        identity_files=identities,
+        signers=signers,
+        ask_passphrase=ask_passphrase,
+        tell=run.output.tell,
     ) as reader:
         catalog = read_catalog(reader)
         check_signers(reader, catalog)

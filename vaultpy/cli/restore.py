@@ -61,7 +61,11 @@ def restore(
     from vaultpy.ops.restore import restore as operate
 
     with open_reader(
-        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+        run.config_or_store(),
+        identity_files=identities,
+        signers=signers,
+        ask_passphrase=ask_passphrase,
+        tell=run.output.tell,
     ) as reader:
         entry = resolve_snapshot(read_catalog(reader), snapshot, source)
         with run.output.following() as on_event:

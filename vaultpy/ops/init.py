@@ -18,6 +18,7 @@ from vaultpy.keys import RecipientForm, check_recipient, make_store_key, new_ide
 from vaultpy.manifest import hash_bytes
 from vaultpy.model import KeyId, StoreId, uuid7
 from vaultpy.ops.wrapped import keep_wrapped_keys
+from vaultpy.signature import check_pin
 from vaultpy.state import StatePaths, load_host, make_host, save_host, state_paths
 from vaultpy.store import names
 from vaultpy.store.base import Store
@@ -64,6 +65,8 @@ def init(
     file, ConfigError, StoreError."""
     path = new_config_path(config_file, environment)
     forms = [check_recipient(one) for one in request.recipients]
+    for signer in request.signers:
+        check_pin(signer)
     if request.new_identity is not None and os.path.lexists(request.new_identity):
         raise UsageError(
             f"identity file {request.new_identity} exists", hint="name a file that does not, or give its --recipient"
@@ -71,15 +74,15 @@ def init(
     at, joined = join_or_make(make_place(request.url), request.grace, clock, random)
     state = default_state(at.settings.id, environment, os.geteuid())
     paths = state_paths(state, path)
-    signer, key = None, None
+    host_signer, key = None, None
     if not request.keeper:
         recipients = [form.text for form in forms]
         host = load_host(paths, at.settings.id) or make_host(random)
-        signer = host.signing_key.public_text()
+        host_signer = host.signing_key.public_text()
         if request.new_identity is not None:
-            recipients.append(write_identity(request.new_identity, signer, clock, random))
+            recipients.append(write_identity(request.new_identity, host_signer, clock, random))
         save_host(paths, at.settings.id, host)
-        key = add_store_key(at.store, paths.folder, recipients, signer, clock, random)
+        key = add_store_key(at.store, paths.folder, recipients, host_signer, clock, random)
         _make_index(paths, at.settings.id, host.id.bytes)
     config = Config(
         path=path,
@@ -95,7 +98,7 @@ def init(
     return Initialised(
         config,
         joined,
-        signer,
+        host_signer,
         request.new_identity,
         None if request.keeper else paths.copy,
         tuple(_warnings(forms)),

@@ -14,16 +14,14 @@ from vaultpy.age import Identity
 from vaultpy.config import Config
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UntrustedSigner, UsageError
 from vaultpy.index.db import Index, open_index
-from vaultpy.keys import Identities, OpenedStoreKey, load_identities, open_store_key
+from vaultpy.keys import IDENTITY_LIMIT, Identities, OpenedStoreKey, load_identities, open_store_key
 from vaultpy.manifest import Manifest, open_manifest
 from vaultpy.model import KeyId, SnapshotId
 from vaultpy.ops.wrapped import read_wrapped_keys
-from vaultpy.signature import Trust
+from vaultpy.signature import Trust, check_pin
 from vaultpy.state import Host, load_host, state_paths
 from vaultpy.store import names
 from vaultpy.vault import OpenStore, Vault, open_at
-
-IDENTITY_LIMIT = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,13 @@ def open_reader(
     identity_files: Sequence[Path] = (),
     signers: Sequence[str] = (),
     ask_passphrase: Callable[[], str] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Iterator[Reader]:
-    """Open what `place` (a configuration, or a store's URL) gives for reading; nothing is made or changed."""
+    """Open what `place` (a configuration, or a store's URL) gives for reading; nothing is made or changed.
+
+    `ask_passphrase` and `tell` are for identity files behind a passphrase and for age's plugins, whose messages come
+    unescaped.  Raises UsageError for a signer that is none.
+    """
     config = place if isinstance(place, Config) else None
     at = open_at(config.store if config else str(place))
     if config and at.settings.id != config.store_id:
@@ -55,7 +58,7 @@ def open_reader(
             f"store {at.store.url} is store {at.settings.id}, not {config.store_id} as {config.path} says",
             hint="correct store or store_id in the config",
         )
-    identities = _load_identities(identity_files, ask_passphrase)
+    identities = _load_identities(identity_files, ask_passphrase, tell)
     host = load_host(state_paths(config.state, config.path), config.store_id) if config else None
     trust = _known_signers(config, host, identities, signers)
     path = state_paths(config.state, config.path).index if config else None
@@ -112,9 +115,14 @@ def open_wrapped(reader: Reader, key_id: KeyId, copies: Sequence[bytes] = ()) ->
     return open_store_key(list(dict.fromkeys(forms)), reader.identities, key_id, recipient)
 
 
-def file_identities(vault: Vault, files: Sequence[Path], ask_passphrase: Callable[[], str] | None) -> list[Identity]:
+def file_identities(
+    vault: Vault,
+    files: Sequence[Path],
+    ask_passphrase: Callable[[], str] | None,
+    tell: Callable[[str], None] | None = None,
+) -> list[Identity]:
     """The vault's own store key, opened by the identities in these files; nothing where no file is given."""
-    identities = _load_identities(files, ask_passphrase)
+    identities = _load_identities(files, ask_passphrase, tell)
     if identities is None:
         return []
     forms = read_wrapped_keys(vault.store, vault.key.id)
@@ -126,7 +134,9 @@ def about_identities(reader: Reader) -> list[Identity]:
     return [reader.host.index_key] if reader.host else []
 
 
-def _load_identities(files: Sequence[Path], ask_passphrase: Callable[[], str] | None) -> Identities | None:
+def _load_identities(
+    files: Sequence[Path], ask_passphrase: Callable[[], str] | None, tell: Callable[[str], None] | None
+) -> Identities | None:
     loaded = []
     for path in files:
         try:
@@ -138,7 +148,7 @@ def _load_identities(files: Sequence[Path], ask_passphrase: Callable[[], str] | 
             ) from error
         if len(data) > IDENTITY_LIMIT:
             raise UsageError(f"identity file {path} is too large to be one")
-        loaded.append(load_identities(data, ask_passphrase))
+        loaded.append(load_identities(data, ask_passphrase, tell))
     if not loaded:
         return None
     return Identities(
@@ -149,10 +159,11 @@ def _load_identities(files: Sequence[Path], ask_passphrase: Callable[[], str] | 
 def _known_signers(
     config: Config | None, host: Host | None, identities: Identities | None, signers: Sequence[str]
 ) -> Trust | None:
-    """Everyone that some local source names; None if there is nobody."""
+    """Everyone that some local source names; None if there is nobody.  Raises UsageError for a malformed signer: passed
+    over, it would leave others believed."""
+    pinned = {check_pin(one) for one in signers if one != "any"}
     if "any" in signers:
         return Trust(frozenset(), True)
-    pinned = set(signers)
     if config:
         pinned.update(config.signers)
     if host:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied, StoreFormatError, UntrustedSigner
+from vaultpy.keys import FORM_LIMIT
 from vaultpy.manifest import open_manifest
 from vaultpy.model import KeyId
 from vaultpy.ops.survey import list_metadata
@@ -16,9 +17,6 @@ from vaultpy.signature import Trust
 from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.vault import Vault
-
-SIZE_LIMIT = 64 * 1024
-"""Bytes of one wrapped form; a larger one is not copied."""
 
 
 def load_wrapped_keys(vault: Vault) -> tuple[bytes, ...]:
@@ -35,7 +33,7 @@ def read_wrapped_keys(store: Store, key_id: KeyId) -> tuple[bytes, ...]:
     """The forms in keys/, in order; empty where they may not be read."""
     try:
         found = [info for info in store.list(names.key_folder(key_id)) if names.parse_key_name(info.name) is not None]
-        return tuple(store.get(info.name) for info in found if info.size <= SIZE_LIMIT)
+        return tuple(store.get(info.name) for info in found if info.size <= FORM_LIMIT)
     except (StoreDenied, ObjectNotFound):
         return ()
 
