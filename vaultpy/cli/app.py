@@ -16,7 +16,7 @@ SNAPSHOT = Group(
     "Make, look at, restore, verify and remove snapshots.",
     {
         "create": "vaultpy.cli.create:create",
-        "list": "vaultpy.cli.browse:list_snapshots",
+        "list": "vaultpy.cli.list:list_snapshots",
         "ls": "vaultpy.cli.browse:list_files",
         "show": "vaultpy.cli.browse:show",
         "restore": "vaultpy.cli.restore:restore",

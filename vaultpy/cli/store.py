@@ -10,17 +10,65 @@ from typing import TYPE_CHECKING
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import DURATION, UUID, dry_run_option, not_built, signer_option
+from vaultpy.cli.options import DURATION, UUID, dry_run_option, signer_option
+from vaultpy.cli.output import Part, Table
+from vaultpy.cli.text import format_time, json_time
 from vaultpy.units import Duration, format_duration, format_size
 
 if TYPE_CHECKING:
+    from vaultpy.ops.info import StoreInfo
     from vaultpy.ops.prune import Amount, Pruned, PrunePlan
 
 
-@command("info", reads_store=True, example="vaultpy store info --store s3://backups/laptop --json")
+@command(
+    "info",
+    reads_store=True,
+    example="vaultpy store info --store s3://backups/laptop --json",
+    document="""\
+An object with `url`, `id`, `created`, `grace` (seconds), `answered` (milliseconds until vaultpy.json came), `objects`,
+`bytes`, `kinds` (an object with `settings`, `blobs`, `metadata`, `keys`, `purges` and `other`, each with `objects` and
+`bytes`), `manifests` (snapshots, partial ones too), `unfinished` (folders of metadata/ with an export alone, of runs that
+died or that other snapshots stand on) and `broken` (those with a signature and no manifest).""",
+)
 def info(run: Run) -> int | None:
     """Show the store: its id and settings, whether it answers, its objects and their bytes. No secrets."""
-    raise not_built("store info")
+    from vaultpy.ops.info import store_info
+    from vaultpy.vault import open_at
+
+    place = run.config_or_store()
+    shown = store_info(open_at(place if isinstance(place, str) else place.store))
+    run.output.show(_info_document(shown), *_info_lines(shown))
+    return None
+
+
+def _info_document(shown: StoreInfo) -> dict[str, object]:
+    total = shown.total
+    return {
+        "url": shown.url,
+        "id": shown.id,
+        "created": json_time(shown.created),
+        "grace": shown.grace,
+        "answered": round(shown.answered * 1000),
+        "objects": total.objects,
+        "bytes": total.bytes,
+        "kinds": {kind: {"objects": one.objects, "bytes": one.bytes} for kind, one in shown.amounts.items()},
+        "manifests": shown.manifests,
+        "unfinished": shown.unfinished,
+        "broken": shown.broken,
+    }
+
+
+def _info_lines(shown: StoreInfo) -> Iterator[Part]:
+    yield f"store {shown.url}, which answered within {round(shown.answered * 1000)} ms"
+    yield f"id {shown.id}, made {format_time(shown.created)}; prunes wait {format_duration(shown.grace)} at least"
+    rows = [(kind, str(one.objects), format_size(one.bytes)) for kind, one in shown.amounts.items() if one.objects]
+    rows.append(("all", str(shown.total.objects), format_size(shown.total.bytes)))
+    yield Table(("", "objects", "size"), rows, frozenset({"objects", "size"}))
+    yield f"{shown.manifests} snapshots (partial ones included)"
+    if shown.unfinished:
+        yield f"{shown.unfinished} exports without a snapshot of their own: of runs that died, or that others stand on"
+    if shown.broken:
+        yield f"{shown.broken} signatures without a manifest: of snapshots being removed, or damaged"
 
 
 @command(

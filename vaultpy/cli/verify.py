@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import identity_option, not_built, signer_option, snapshots_argument, source_option
+from vaultpy.cli.options import (
+    ask_passphrase,
+    identity_option,
+    signer_option,
+    snapshots_argument,
+    source_option,
+)
+from vaultpy.cli.text import json_bytes
 from vaultpy.errors import UsageError
+from vaultpy.units import format_size
+
+if TYPE_CHECKING:
+    from vaultpy.ops.findings import Finding, Verified
+
+SNAPSHOTS_SHOWN = 5
 
 
 @command(
@@ -18,6 +34,13 @@ from vaultpy.errors import UsageError
 vaultpy snapshot verify
 vaultpy snapshot verify --all --blobs
 vaultpy snapshot verify latest --deep --identity key.txt""",
+    document="""\
+An object with `depth` (`listed`, `hashed` or `opened`), `snapshots` (ids), `objects` and `bytes` (that they name, each
+once), `fetched` (objects), `files` and `chunks` (checked by --deep), `unchecked` (snapshots whose signers nothing vouches
+for), `unopened` (that no identity opens), `notes`, and `damage`: a list of objects with `kind` (`manifest`, `signer`,
+`settings`, `key`, `missing`, `size`, `changed`, `content`), `object` (its name in the store), `detail`, `snapshots`,
+`files` (how many cannot be had whole because of it; null where that cannot be told), `paths` (the first of them) and
+`advice`.""",
 )
 @snapshots_argument
 @click.option("--all", "every", is_flag=True, help="Verify every snapshot.")
@@ -43,4 +66,92 @@ def verify(
     """
     if every and snapshots:
         raise UsageError("snapshot verify: SNAPSHOT and --all were both given", hint="leave one out")
-    raise not_built("snapshot verify")
+    from vaultpy.ops.findings import Depth
+    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.verify import VerifyRequest
+    from vaultpy.ops.verify import verify as operate
+
+    depth = Depth.OPENED if deep else Depth.HASHED if blobs else Depth.LISTED
+    with (
+        open_reader(
+            run.config_or_store(),
+            identity_files=identities,
+            signers=signers,
+            ask_passphrase=ask_passphrase,
+            tell=run.output.tell,
+        ) as reader,
+        run.output.following() as on_event,
+    ):
+        verified = operate(reader, VerifyRequest(snapshots, every, source, depth), on_event)
+    _warn(run, verified)
+    if verified.findings:
+        run.output.show(_document(verified), *(line for one in verified.findings for line in _finding_lines(one)))
+    else:
+        run.output.done(_document(verified), _summary(verified))
+    return verified.exit_code
+
+
+def _warn(run: Run, verified: Verified) -> None:
+    for note in verified.notes:
+        run.output.warn(note)
+    if verified.unchecked:
+        run.output.warn(
+            f"{_counted(len(verified.unchecked), 'snapshot')}: who signed was not checked, as nothing here says whom to"
+            " believe (--signer, --identity, or signers in the config)"
+        )
+    if verified.unopened:
+        run.output.warn(f"opened by none of the identities given: {', '.join(map(str, verified.unopened))}")
+
+
+def _summary(verified: Verified) -> str:
+    said = (
+        f"{_counted(len(verified.snapshots), 'snapshot')}: {_counted(verified.objects, 'object')},"
+        f" {format_size(verified.bytes)}, all there"
+    )
+    if verified.fetched:
+        said += f"; {verified.fetched} fetched and hashed"
+    if verified.chunks or verified.files:
+        said += f"; {_counted(verified.files, 'path')} covered, {_counted(verified.chunks, 'chunk')} opened"
+    return said
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _finding_lines(one: Finding) -> Iterator[str]:
+    yield f"damage: {one.object}: {one.kind}: {one.detail}"
+    more = len(one.snapshots) - SNAPSHOTS_SHOWN
+    shown = ", ".join(map(str, one.snapshots[:SNAPSHOTS_SHOWN]))
+    yield f"  {'snapshots' if more > -SNAPSHOTS_SHOWN + 1 else 'snapshot'} {shown}{f' and {more} more' if more > 0 else ''}"
+    if one.files is not None:
+        yield f"  {_counted(one.files, 'file')} cannot be had whole" + (", the first:" if one.paths else "")
+        yield from (f"    {os.fsdecode(path)}" for path in one.paths)
+    yield f"  {one.advice}"
+
+
+def _document(verified: Verified) -> dict[str, object]:
+    return {
+        "depth": verified.depth.name.lower(),
+        "snapshots": verified.snapshots,
+        "objects": verified.objects,
+        "bytes": verified.bytes,
+        "fetched": verified.fetched,
+        "files": verified.files,
+        "chunks": verified.chunks,
+        "unchecked": verified.unchecked,
+        "unopened": verified.unopened,
+        "notes": verified.notes,
+        "damage": [
+            {
+                "kind": one.kind,
+                "object": one.object,
+                "detail": one.detail,
+                "snapshots": one.snapshots,
+                "files": one.files,
+                "paths": [json_bytes(path) for path in one.paths],
+                "advice": one.advice,
+            }
+            for one in verified.findings
+        ],
+    }

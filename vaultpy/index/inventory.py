@@ -79,6 +79,9 @@ class Inventory:
         rows = self._index.rows(f"{_NAMED}, listed FROM named WHERE listed IS NOT size ORDER BY name")
         return [ListedObject(NamedObject(*row[:4]), row[4]) for row in rows]
 
+    def count_checked(self) -> int:
+        return int(self._index.value("SELECT count(*) FROM named WHERE checked = 1"))
+
     def to_fetch(self) -> tuple[int, int]:
         """Number and bytes of what `each_to_fetch` gives."""
         count, size = self._index.row(f"SELECT count(*), ifnull(sum(size), 0) FROM named WHERE {_TO_FETCH}")

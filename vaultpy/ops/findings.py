@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vaultpy.model import SnapshotId
+from vaultpy.store import names
 
 PATHS_NAMED = 20
 """Paths that a finding names; it counts all."""
@@ -86,10 +88,45 @@ class Verified:
         return 12 if self.unopened else 0
 
 
-def advice_for(kind: Damage, *, is_export: bool) -> str:
-    """What to do about damage of a kind, where the error itself did not say."""
+@dataclass(slots=True)
+class Fault:
+    """Damage to an object before it is known whom it hurts; `snapshots` None: whoever names the object."""
+
+    kind: Damage
+    object: str
+    detail: str
+    advice: str
+    snapshots: list[SnapshotId] | None
+
+
+class Faults:
+    """What was found so far: one fault of a kind per object, however often it is met."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Damage, str], Fault] = {}
+
+    def add(
+        self, kind: Damage, object: str, detail: str, snapshots: list[SnapshotId] | None, advice: str | None = None
+    ) -> None:
+        known = self._found.get((kind, object))
+        if known is None:
+            advice = advice or _advice_for(kind, object)
+            self._found[kind, object] = Fault(kind, object, detail, advice, snapshots)
+        elif known.snapshots is not None and snapshots is not None:
+            known.snapshots += snapshots
+
+    def names(self, object: str) -> bool:
+        """Whether anything was found about an object."""
+        return any(name == object for _, name in self._found)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._found.values())
+
+
+def _advice_for(kind: Damage, object: str) -> str:
+    """What to do about it, where the error itself did not say."""
     if kind in (Damage.MISSING, Damage.SIZE, Damage.CHANGED, Damage.CONTENT):
-        return _RENEW_EXPORT if is_export else _RENEW_BLOB
+        return _RENEW_BLOB if names.parse_export_name(object) is None else _RENEW_EXPORT
     return _ADVICE[kind]
 
 
