@@ -160,8 +160,21 @@ def unconfirmed(index: Index) -> list[tuple[SnapshotId, bytes, bytes]]:
 
 
 def forget_snapshots(index: Index, gone: Iterable[SnapshotId]) -> None:
-    """Drop snapshots whose manifests are not in the store any more; their rows go with `intervals.drop_unheld`."""
-    index.run_many("DELETE FROM snapshots WHERE id = ?", [(one.bytes,) for one in gone])
+    """Drop snapshots whose manifests are not in the store any more; their rows go with `intervals.drop_unheld`.
+
+    What was stored for a published snapshot does not count as an unpublished run's when that is gone: it frees nothing
+    for reuse (rule 3).
+    """
+    published: dict[int, int] = {}
+    for one in gone:
+        row = index.row("SELECT source_id, seq, state FROM snapshots WHERE id = ?", (one.bytes,))
+        if row is not None and row[2] != State.PARTIAL:
+            published[row[0]] = max(row[1], published.get(row[0], row[1]))
+        index.run("DELETE FROM snapshots WHERE id = ?", (one.bytes,))
+    for source_id, seq in published.items():
+        newest = last_complete_seq(index, source_id)
+        if newest is None or newest < seq:
+            index.run(_FORGET_RUNS, (source_id, -1 if newest is None else newest, seq))
     index.run("DELETE FROM exports WHERE id NOT IN (SELECT export_id FROM snapshot_exports)")
 
 
@@ -197,6 +210,11 @@ def put_problems(index: Index, snapshot: SnapshotId, problems: Iterable[Problem]
 def get_problems(index: Index, snapshot: SnapshotId) -> list[Problem]:
     rows = index.rows("SELECT path, kind, detail FROM problems WHERE snapshot_id = ? ORDER BY path", (snapshot.bytes,))
     return [Problem(row[0], ProblemKind(row[1]), row[2]) for row in rows]
+
+
+_FORGET_RUNS = """
+    UPDATE blobs SET run_no = NULL
+    WHERE run_no IN (SELECT no FROM runs WHERE source_id = ? AND seq > ? AND seq <= ?)"""
 
 
 def _snapshot(row: tuple[object, ...]) -> SnapshotRow:

@@ -137,7 +137,7 @@ def prepare(vault: Vault, index: Index) -> Metadata:
     """Bring the index and the store together before a run: finish what was decided, stop where the store knows more of
     this host than the index, forget what is gone."""
     metadata = list_metadata(vault.store)
-    refuse_unknown(unknown_own_snapshots(vault.store, index, vault.host, metadata), index)
+    refuse_unknown(unknown_own_snapshots(vault, index, metadata), index)
     finish_unconfirmed(vault, index)
     metadata = list_metadata(vault.store)
     gone = [

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from vaultpy.errors import DamageError, IndexBehind, ObjectNotFound
+from vaultpy.errors import DamageError, IndexBehind, ObjectNotFound, StoreFormatError
 from vaultpy.index.db import Index
 from vaultpy.index.reuse import find_blobs
 from vaultpy.index.snapshots import all_snapshots
+from vaultpy.manifest import open_manifest
 from vaultpy.model import BlobHash, ExportId, SnapshotId
 from vaultpy.purges import PurgeRecord, decode_record
-from vaultpy.signature import MANIFEST_NAMESPACE, verify
-from vaultpy.state import Host
+from vaultpy.signature import MANIFEST_NAMESPACE, Trust, verify
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo, Store
+from vaultpy.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,33 +102,46 @@ def present_blobs(store: Store, index: Index, marked: Marked) -> frozenset[int]:
     )
 
 
-def unknown_own_snapshots(store: Store, index: Index, host: Host, metadata: Metadata) -> list[SnapshotId]:
+def unknown_own_snapshots(vault: Vault, index: Index, metadata: Metadata) -> list[SnapshotId]:
     """Snapshots in the store that this host signed and that the index does not know.
 
-    Each foreign manifest is fetched once and remembered.  One that only claims to be this host's is not believed: verify
-    and prune name it, and it must not be able to stop the backups.
+    Each foreign manifest is fetched once and remembered.  One that only claims to be this host's, or that this host signed
+    for another place, is not believed: verify and prune name it, and it must not be able to stop the backups.
     """
     known = {row.id for row in all_snapshots(index)}
     foreign = {SnapshotId(UUID(bytes=row[0])) for row in index.rows("SELECT id FROM foreign_manifests")}
     ours, theirs = [], []
     for snapshot in sorted(metadata.manifests.keys() - known - foreign):
-        signer = _signer_of(store, snapshot)
-        if signer == host.signing_key.public_text():
+        is_ours = _is_ours(vault, snapshot)
+        if is_ours:
             ours.append(snapshot)
-        elif signer is not None:
+        elif is_ours is not None:
             theirs.append(snapshot)
     with index.transaction():
         index.run_many("INSERT OR IGNORE INTO foreign_manifests VALUES (?)", [(one.bytes,) for one in theirs])
     return ours
 
 
-def _signer_of(store: Store, snapshot: SnapshotId) -> str | None:
-    """Who signed a manifest, by its bytes alone: nothing looks into what a stranger may have written."""
+def _is_ours(vault: Vault, snapshot: SnapshotId) -> bool | None:
+    """Whether this host made a snapshot; None where nothing can be said yet (it is half there, or damaged).
+
+    The signature comes first: nothing looks into what a stranger may have written.
+    """
+    own = vault.host.signing_key.public_text()
     try:
-        message = store.get(names.manifest_name(snapshot))
-        return verify(store.get(names.signature_name(snapshot)), message, MANIFEST_NAMESPACE)
+        message = vault.store.get(names.manifest_name(snapshot))
+        signature = vault.store.get(names.signature_name(snapshot))
+        if verify(signature, message, MANIFEST_NAMESPACE) != own:
+            return False
     except (DamageError, ObjectNotFound):
         return None
+    try:
+        open_manifest(message, signature, vault.at.settings.id, snapshot, Trust(frozenset([own]), False))
+    except DamageError:
+        return False  # a copy of what we signed for another snapshot or store, put here by somebody
+    except StoreFormatError:
+        return True  # by a newer vaultpy on this host, which knew more than this index
+    return True
 
 
 def refuse_unknown(unknown: list[SnapshotId], index: Index) -> None:
