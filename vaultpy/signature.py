@@ -133,6 +133,11 @@ def verify(signature: bytes, message: bytes, namespace: str) -> str:
     return _encode_public(public)
 
 
+def claimed_signer(signature: bytes, namespace: str) -> str:
+    """The public text of the key that a signature says it is by; only `verify` proves it.  Raises DamageError."""
+    return _encode_public(_decode(signature, namespace)[0])
+
+
 def _encode(public: bytes, namespace: str, raw: bytes) -> bytes:
     text = base64.b64encode(_head(public, namespace) + raw)
     lines = [text[i : i + _COLUMNS] + b"\n" for i in range(0, len(text), _COLUMNS)]

@@ -172,21 +172,5 @@ def test_config_show_prints_a_file_that_says_the_same(vaultpy: Any, config: Path
     assert {**first, "config": ""} == {**second, "config": ""}
 
 
-def test_config_check_is_content_with_a_good_one(vaultpy: Any, config: Path) -> None:
-    ran = vaultpy("config", "check", "--config", config)
-    assert (ran.code, ran.out, ran.err) == (0, f"{config}: good\n", "")
-
-
-def test_config_check_names_what_is_missing(vaultpy: Any, config: Path) -> None:
-    config.write_text(config.read_text() + '[sources.home]\npaths = ["/no/such"]\n')
-    (config.parent / "state").chmod(0o755)
-    ran = vaultpy("config", "check", "--config", config)
-    assert ran.code == 1
-    assert "source home: /no/such: not there" in ran.err
-    assert "others can look into it" in ran.err
-    (config.parent / "state").rmdir()
-    assert "no such folder" in vaultpy("config", "check", "--config", config, "--quiet").err
-
-
 def test_the_program_says_its_version(vaultpy: Any) -> None:
     assert re.fullmatch(r"vaultpy \d+\.\d+\.\d+\n", vaultpy("--version").out)

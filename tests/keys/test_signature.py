@@ -19,6 +19,7 @@ from vaultpy.signature import (
     SigningKey,
     Trust,
     check_pin,
+    claimed_signer,
     fingerprint,
     load_signing_key,
     sign,
@@ -250,3 +251,9 @@ def test_an_unknown_signer_is_named_and_the_way_on_is_shown(pinned: frozenset[st
     assert found in caught.value.message
     assert f"--signer {found}" in (caught.value.hint or "")
     assert "--signer any" in (caught.value.hint or "")
+
+
+def test_whom_a_signature_claims_is_told_without_its_message_and_proves_nothing() -> None:
+    assert claimed_signer(SIGNATURE, MANIFEST_NAMESPACE) == KEY.public_text()
+    with pytest.raises(DamageError):
+        claimed_signer(SIGNATURE, "vaultpy-other@1")

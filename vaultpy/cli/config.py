@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from vaultpy.cli.frame import Run, command
@@ -25,42 +24,31 @@ def show(run: Run) -> int | None:
 @command(
     "check",
     example="vaultpy config check --config ./vaultpy.toml",
-    document="An object with `config` (the file) and `problems`, a list of strings.",
+    document="""\
+An object with `config` (the file), `problems` and `warnings` (lists of strings) and `chunker` (`compiled` or
+`pure python`).""",
 )
 def check(run: Run) -> int | None:
-    """Read the configuration and look at what it names: the state folder and the sources' paths.
+    """Read the configuration and look at what it names: state folder, store, signers, the sources' paths.
 
-    Exit code 1 when something is not as it should be.
+    Says which chunker runs, too. Exit code 1 when something is not as it should be; warnings alone do not count.
     """
+    from vaultpy.ops.check import check_config
+
     config = run.config()
-    problems = list(_problems(config))
-    for problem in problems:
-        run.output.warn(problem)
-    document = {"config": config.path, "problems": problems}
-    verdict = f"{config.path}: {len(problems)} problems" if problems else f"{config.path}: good"
-    run.output.done(document, verdict)
-    return 1 if problems else None
-
-
-def _problems(config: Config) -> Iterator[str]:
-    yield from _state_problems(config.state)
-    for source in config.sources.values():
-        for path in source.paths:
-            if not os.path.lexists(path):
-                yield f"source {source.name}: {os.fsdecode(path)}: not there"
-            elif not os.access(path, os.R_OK, follow_symlinks=False):
-                yield f"source {source.name}: {os.fsdecode(path)}: not readable"
-    if not config.sources and not config.keeper:
-        yield "no sources: `vaultpy snapshot create` has nothing to do without --path"
-
-
-def _state_problems(state: Path) -> Iterator[str]:
-    if not state.is_dir():
-        yield f"state {state}: no such folder; `vaultpy init` makes it"
-    elif not os.access(state, os.R_OK | os.W_OK | os.X_OK):
-        yield f"state {state}: not writable"
-    elif state.stat().st_mode & 0o077:
-        yield f"state {state}: others can look into it; it should have mode 0700"
+    found = check_config(config)
+    for text in (*found.problems, *found.warnings):
+        run.output.warn(text)
+    document = {
+        "config": config.path,
+        "problems": found.problems,
+        "warnings": found.warnings,
+        "chunker": found.chunker,
+    }
+    count = len(found.problems)
+    verdict = "good" if not count else "1 problem" if count == 1 else f"{count} problems"
+    run.output.done(document, f"{config.path}: {verdict}", f"chunker: {found.chunker}")
+    return 1 if found.problems else None
 
 
 def _document(config: Config) -> dict[str, object]:
