@@ -290,7 +290,7 @@ class _Attempt:
                 random=vault.random,
                 clock=vault.clock,
                 on_event=self._on_event,
-                on_stored=lambda: self._keep_alive(run, comparer.tally),
+                keep_alive=lambda: self._keep_alive(run, comparer.tally),
             )
             comparer.compare_all(walk(roots, self._walk_options()), taker)
             taker.finish()

@@ -55,12 +55,12 @@ class Taker:
         random: Callable[[int], bytes],
         clock: Callable[[], int],
         on_event: OnEvent,
-        on_stored: Callable[[], None],
+        keep_alive: Callable[[], None],
     ) -> None:
         self.taken = Taken()
         self._recorder, self._packer, self._owners, self._tally = recorder, packer, owners, tally
         self._key_id, self._has_history = key_id, has_history
-        self._random, self._clock, self._on_event, self._on_stored = random, clock, on_event, on_stored
+        self._random, self._clock, self._on_event, self._keep_alive = random, clock, on_event, keep_alive
         self._last_report = 0
         self._count = 0
 
@@ -90,6 +90,8 @@ class Taker:
 
     def folder_done(self) -> None:
         self.harvest()
+        if self.taken.blobs:
+            self._keep_alive()
         now = self._clock()
         if now - self._last_report >= REPORT_NS:
             self._last_report = now
@@ -237,7 +239,7 @@ class Taker:
         self._recorder.put_blob(blob, sealed.hashes, sealed.offsets, sealed.sizes)
         self.taken.stored_bytes += sealed.size
         self.taken.blobs += 1
-        self._on_stored()
+        self._keep_alive()
 
     def _note(self, problem: Problem) -> None:
         self._tally.problems.append(problem)
