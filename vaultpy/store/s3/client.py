@@ -63,7 +63,8 @@ def make_client(location: S3Location) -> S3Client:
             f"bucket {location.bucket}: the client cannot be set up: {str(error).lower().rstrip('.')}",
             hint="check the store's URL, ~/.aws/config and the AWS_ variables of the environment",
         ) from error
-    client.meta.events.register_last("before-call.s3.PutObject", _send_small_at_once)
+    # At botocore's own place: what is registered for one operation runs before what is registered for all.
+    client.meta.events.register_last("before-call.s3", _send_small_at_once)
     return client
 
 

@@ -15,11 +15,14 @@ from botocore.exceptions import BotoCoreError
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
-from vaultpy.errors import StoreContradiction
+from vaultpy.errors import StoreContradiction, StoreError
 from vaultpy.store.retry import TryAgain
 from vaultpy.store.s3.faults import fault_of_code
 
 PIECE = 1024 * 1024
+READ_ERRORS = (BotoCoreError, HTTPError, OSError)
+"""What a body's read() raises: botocore passes some of urllib3's and the socket's errors on as they are."""
+
 _RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
 _ERROR = re.compile(rb"<Error[\s>].*?<Code>([A-Za-z0-9]+)</Code>", re.DOTALL)
 
@@ -45,54 +48,56 @@ class Download:
         """All the bytes, once one answer brings the last; raises TryAgain where it was cut, and keeps what came."""
         body: StreamingBody = answer["Body"]
         with contextlib.closing(body):
-            self._check(answer, body)
-            missing = self._missing()
+            missing = self._check(answer, body)
             try:
                 while missing and (piece := body.read(min(missing, PIECE))):
                     self._pieces.append(piece)
                     self._received += len(piece)
                     missing -= len(piece)
-                # The end is looked at too: it gives the connection back, and tells an answer that is too long.
-                extra = b"" if missing else body.read(1)
-            except (BotoCoreError, HTTPError, OSError) as error:
+            except READ_ERRORS as error:
                 raise TryAgain(f"get {self._name}: the connection broke at byte {self._received}") from error
-        if missing:
-            raise TryAgain(f"get {self._name}: the answer ended {missing} bytes early")
-        if extra:
-            raise StoreContradiction(f"object {self._name} came with more bytes than were asked for")
+            if missing:
+                raise TryAgain(f"get {self._name}: the answer ended {missing} bytes early")
+            if _goes_on(body):
+                raise StoreContradiction(f"object {self._name} came with more bytes than were asked for")
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
-    def _missing(self) -> int:
-        assert self._total is not None
-        end = self._total if self._length is None else self._start + self._length
-        return end - self._start - self._received
-
-    def _check(self, answer: Mapping[str, Any], body: StreamingBody) -> None:
+    def _check(self, answer: Mapping[str, Any], body: StreamingBody) -> int:
+        """How many bytes are still missing; raises unless the answer is exactly those."""
         header = str(answer.get("ContentRange", ""))
         match = _RANGE.fullmatch(header)
         if match is None:
             raise self._no_range(body)
         first, last, total = map(int, match.groups())
-        if self._length is not None and total < self._start + self._length:
-            raise StoreContradiction(f"object {self._name} has {total} bytes, not {self._start + self._length}")
         if self._total not in (None, total):
             raise StoreContradiction(f"object {self._name} has {total} bytes, and had {self._total} before")
         self._total = total
-        stated = answer.get("ContentLength")
-        if first != self._start + self._received or last - first + 1 != self._missing():
+        end = total if self._length is None else self._start + self._length
+        if end > total:
+            raise StoreContradiction(f"object {self._name} has {total} bytes, not {end}")
+        missing = end - self._start - self._received
+        if first != self._start + self._received or last - first + 1 != missing:
             raise StoreContradiction(f"object {self._name} came as {header!r}, asked for {self.range!r}")
-        if stated not in (None, last - first + 1):
+        stated = answer.get("ContentLength")
+        if stated not in (None, missing):
             raise StoreContradiction(f"object {self._name} came with {stated} bytes under the header {header!r}")
+        return missing
 
-    def _no_range(self, body: StreamingBody) -> Exception:
+    def _no_range(self, body: StreamingBody) -> StoreError:
         """The error for an answer that is no part of the object: most often a passing one, in XML under status 200."""
         try:
             head = body.read(4096)
-        except (BotoCoreError, HTTPError, OSError) as error:
+        except READ_ERRORS as error:
             return TryAgain(f"get {self._name}: the connection broke ({type(error).__name__})")
         if match := _ERROR.search(head):
-            code = match[1].decode("ascii")
-            # S3 says "an error after all" this way; the code is what counts, the status was sent too early.
-            status = 404 if code == "NoSuchKey" else 500
-            return fault_of_code(code, status, "", what=f"get {self._name}")
+            # As if under 500: not even NoSuchKey is a definite answer when the status said otherwise.
+            return fault_of_code(match[1].decode("ascii"), 500, "", what=f"get {self._name}")
         return StoreContradiction(f"object {self._name} came without the range that was asked for")
+
+
+def _goes_on(body: StreamingBody) -> bool:
+    """Whether there is more behind the last byte; looking also gives the connection back to be used again."""
+    try:
+        return bool(body.read(1))
+    except READ_ERRORS:
+        return False

@@ -68,6 +68,7 @@ _CHECK_KEYS = "check the access key and its secret, and that they belong to this
 _CHECK_POLICY = "the credentials work but do not allow this: see the policies in docs/s3.md"
 _CHECK_BUCKET = "check the bucket's name and the endpoint; vaultpy makes no buckets"
 _MAKE_ROOM = "make room in the store, or have its quota raised; nothing finished is lost"
+_THAW = "ask the provider to restore it for reading (aws s3api restore-object), then run again: see docs/s3.md"
 _NAME_REGION = "name the bucket's region in the URL: ?region=…"
 _NAME_ISSUER = "name the issuer's PEM file in the URL: ?ca=/path"
 _CHECK_NETWORK = "check the endpoint in the store's URL, and the network"
@@ -100,6 +101,8 @@ def fault_of_code(code: str, status: int, message: str, *, what: str, after: flo
         return ObjectNotFound(f"{what}: not in the store")
     if code == "NoSuchBucket":
         return NoStore(f"{what}: the bucket does not exist", hint=_CHECK_BUCKET)
+    if code == "InvalidObjectState":
+        return StoreError(f"{what}: the object is in an archive ({said})", hint=_THAW)
     denied = _denied(code, status, f"{what}: ", said)
     if denied is not None:
         return denied
