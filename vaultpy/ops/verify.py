@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vaultpy.errors import DamageError, NoIdentity, StoreFormatError, UsageError
+from vaultpy.errors import NoIdentity, StoreFormatError, UsageError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.at import Moment
 from vaultpy.index.content import files_at_places
@@ -264,8 +264,8 @@ class _Verification:
         """Which snapshots some record says were removed."""
         try:
             return list_marked(self._store).snapshots
-        except (DamageError, StoreFormatError) as error:
-            self._gathered.notes.append(f"purges/ cannot be read: {error.message}")
+        except StoreFormatError as error:
+            self._gathered.notes.append(f"what was removed cannot be told: {error.message}")
             return frozenset()
 
     def _has_manifest(self, snapshot: SnapshotId) -> bool:
