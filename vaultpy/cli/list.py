@@ -56,7 +56,7 @@ def list_snapshots(
     With --max-age, the sources that have nothing newer are named on standard error, and --quiet leaves out the list.
     """
     from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.look import of_source, stale_sources
+    from vaultpy.ops.look import never_made, of_source, stale_sources
     from vaultpy.ops.reader import open_reader
 
     with open_reader(
@@ -65,6 +65,8 @@ def list_snapshots(
         catalog = read_catalog(reader)
         entries = of_source(catalog, source)
         stale = stale_sources(reader, entries, max_age, time.time_ns()) if max_age else []
+        if max_age and source is None:
+            stale += never_made(reader, entries)
         checked = reader.trust is not None
     show = run.output.show if max_age is None else run.output.done
     show([*map(entry_document, entries), *map(_broken_document, catalog.broken)], _table(entries, catalog.broken))

@@ -54,7 +54,7 @@ class Stale:
 
 
 def stale_sources(reader: Reader, entries: Sequence[Entry], max_age: Duration, now: int) -> list[Stale]:
-    """The sources of `entries`, and of this host's configuration, that have nothing newer than `max_age` before `now`.
+    """The sources of `entries` that have nothing newer than `max_age` before `now`.
 
     What is flagged does not count: a time from the future would hide for ever that a host has stopped (rule 8).
     """
@@ -64,10 +64,10 @@ def stale_sources(reader: Reader, entries: Sequence[Entry], max_age: Duration, n
         newest = max((one.started for one in group if one.flag is None), default=None)
         if newest is None or newest < limit:
             stale.append(Stale(describe_source(group[-1]), newest))
-    return stale + _never_made(reader, entries)
+    return stale
 
 
-def _never_made(reader: Reader, entries: Sequence[Entry]) -> list[Stale]:
+def never_made(reader: Reader, entries: Sequence[Entry]) -> list[Stale]:
     """The sources of the configuration of which this host never made a snapshot."""
     if reader.config is None or reader.host is None:
         return []
