@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hosts import Host
+from looking import Host
 
 
 @pytest.fixture

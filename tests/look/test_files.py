@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import Host
+from looking import Host
 
 
 def paths_in(document: list[dict[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from hosts import Host
+from looking import Host
 
 from vaultpy.cli.list import shorten
 from vaultpy.vault import open_vault
