@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from vaultpy.age import Identity
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound
@@ -26,6 +27,8 @@ from vaultpy.ops.survey import list_metadata
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, verify
 from vaultpy.store import names
 from vaultpy.vault import Vault
+
+_BESIDE = ("-journal", "-wal", "-shm")
 
 NOTHING_BEFORE = -1
 """Sequence before every snapshot: rows that end there were never shown by one."""
@@ -49,13 +52,30 @@ def rebuild_index(vault: Vault, identities: Sequence[Identity], on_event: OnEven
     on_event(StepBegan("index rebuild"))
     with create_index(fresh, meta) as index:
         rebuilt = _fill(index, vault, [vault.host.index_key, *identities])
-    if path.exists():
-        path.replace(path.with_name(path.name + ".old"))
-        # A journal belongs to the file of its name: left behind, it would be rolled back into the new index.
-        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+    _put_aside(path)
     fresh.replace(path)
     _sync_folder(path.parent)
     return rebuilt
+
+
+def _put_aside(path: Path) -> None:
+    """Keep the old index as `.old`, with what SQLite left beside it.
+
+    A journal or log that finds another database under its name is played into that one and spoils it, also where only the
+    index itself was moved away or lost: so none stays behind.
+    """
+    kept = path.with_name(path.name + ".old")
+    is_there = path.exists()
+    if is_there:
+        for end in _BESIDE:
+            kept.with_name(kept.name + end).unlink(missing_ok=True)
+        path.replace(kept)
+    for end in _BESIDE:
+        beside = path.with_name(path.name + end)
+        if is_there and beside.exists():
+            beside.replace(kept.with_name(kept.name + end))
+        else:
+            beside.unlink(missing_ok=True)
 
 
 def own_manifests(vault: Vault) -> tuple[list[Manifest], list[tuple[SnapshotId, str]]]:
