@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+# The backed-up machine of the tests beside these: prunes are tried against real runs, too.
+sys.path.append(str(Path(__file__).parents[1] / "create"))
+
 from sites import Site, folder_site, memory_site
 
 

@@ -14,8 +14,11 @@ class Killed(BaseException):
 
 
 class SpiedStore:
-    """Passes everything on.  `log` has every change; before the call of that number (from 0) its actions are run; what
-    `locked` says yes to cannot be deleted."""
+    """Passes everything on.
+
+    `log` has every change, `listings` every prefix that was listed.  Before the call of that number (from 0) its actions
+    are run.  What `locked` says yes to cannot be deleted.
+    """
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class SpiedStore:
     ) -> None:
         self.inner, self.url = inner, inner.url
         self.log: list[tuple[str, str]] = []
+        self.listings: list[str] = []
         self.calls = 0
         self._actions, self._locked = actions or {}, locked
         self._lock = threading.RLock()
@@ -44,6 +48,7 @@ class SpiedStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         self._count()
+        self.listings.append(prefix)
         return self.inner.list(prefix)
 
     def delete(self, name: str) -> None:

@@ -190,6 +190,16 @@ def test_a_retired_partial_snapshot_goes(site: Site) -> None:
     assert there == {complete.snapshot, running.snapshot}
 
 
+def test_a_run_that_mends_its_own_snapshot_keeps_its_partial_ones(site: Site) -> None:
+    """It goes on under the sequence of the manifest that it mends."""
+    before = site.snapshot(state=PARTIAL, sequence=7)
+    site.pass_time(HOUR)
+    site.snapshot(sequence=7)
+    site.pass_time(HOUR)
+    site.snapshot(state=PARTIAL, sequence=7)
+    assert plan(site).retired == (before.snapshot,)
+
+
 def test_whole_chains_of_exports_stay(site: Site) -> None:
     base = site.snapshot()
     site.pass_time(HOUR)
@@ -318,6 +328,14 @@ def test_a_removal_record_stays_as_long_as_only_it_explains_a_signature(memory: 
     assert name in memory.listed()
     prune(memory)
     assert prune(memory).spent == 1
+
+
+def test_a_record_that_tells_of_removals_too_outlives_its_objects(site: Site) -> None:
+    ref = site.blob()
+    name = site.record(snapshots=(SnapshotId(uuid.UUID(int=9)),), blobs=(ref.hash,))
+    site.pass_time(DAY + 1)
+    assert prune(site).deleted.blobs == 1
+    assert name in site.listed()
 
 
 def test_a_removal_record_alone_removes_nothing(site: Site) -> None:

@@ -94,6 +94,15 @@ def test_a_clean_second_look_during_two_prunes_is_right(published: int) -> None:
             assert not scene.is_lost(), (other, first)
 
 
+def test_a_prune_reads_the_clock_then_records_then_manifests_then_objects() -> None:
+    scene = Scene()
+    spied = SpiedStore(scene.site.store, {0: [lambda: scene.site.pass_time(1)]})
+    reader = scene.site.reader()
+    plan = plan_prune(replace(reader, at=replace(reader.at, store=spied)))
+    assert plan.window.now == scene.site.now
+    assert spied.listings == [names.PURGES, names.METADATA, names.BLOBS]
+
+
 def test_two_prunes_between_a_runs_listing_and_its_publishing_are_noticed() -> None:
     """The run listed the object before the first of them recorded it."""
     scene = Scene()

@@ -162,7 +162,7 @@ def test_trusting_one_manifest_keeps_what_it_names(site: Site, victim: Manifest)
     theirs = site.snapshot([site.blob()], key=STRANGER)
     site.snapshot([site.blob()], key=SigningKey.generate())
     pardon = Pardon(trusted=frozenset({theirs.snapshot}))
-    assert "1 manifests" in stop_of(site.reader(), pardon).message
+    assert "1 in number" in stop_of(site.reader(), pardon).message
 
 
 def test_trusting_a_damaged_manifest_does_not_help(site: Site, victim: Manifest) -> None:
@@ -315,6 +315,18 @@ def test_a_purge_beside_it_stops_no_prune(memory: Site, number: int, steps: int)
             memory.store.delete(name(going.snapshot))
 
     plan_prune(with_actions(memory, number, remove))
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_a_manifest_that_vanishes_while_it_is_read_is_missing(memory: Site, number: int) -> None:
+    going = memory.snapshot([memory.blob()])
+
+    def vanish() -> None:
+        lose_manifest(memory, going.snapshot)
+        lose_signature(memory, going.snapshot)
+
+    with pytest.raises(DamageError, match="it vanished while it was read"):
+        plan_prune(with_actions(memory, number, vanish))
 
 
 class Shortened:

@@ -86,8 +86,9 @@ def purge(
 ) -> int | None:
     """Remove the snapshots that no rule keeps, source by source, and say why each stays or goes.
 
-    Durations are written 36h, 30d, 8w, 6mo or 1y; hours to years begin and end in UTC. The newest snapshot of a source is always kept, and where more than
-    half would go, nothing does without --force. The space comes back with `vaultpy store prune`.
+    Durations are written 36h, 30d, 8w, 6mo or 1y; hours to years begin and end in UTC. The newest snapshot of a source is
+    always kept, and where more than half would go, nothing does without --force. The space comes back with `vaultpy store
+    prune`.
     """
     from vaultpy.ops.catalog import read_catalog
     from vaultpy.ops.purge import apply_purge, check_plan, check_signers, plan_purge

@@ -202,8 +202,8 @@ def _stop(obstacles: Sequence[_Obstacle]) -> VaultpyError:
     if all(one.signer for one in obstacles):
         signers = ", ".join(sorted({str(one.signer) for one in obstacles}))
         return UntrustedSigner(
-            f"prune stops: {len(obstacles)} manifests are of signers that are not known here ({signers};"
-            f" the first is {obstacles[0].id}), and what they need cannot be told",
+            "prune stops: it cannot be told what snapshots of unknown signers need"
+            f" ({signers}; {len(obstacles)} in number, the first is {obstacles[0].id})",
             hint="add the hosts to signers in the config, or give --signer for each;"
             " one snapshot alone: --trust UUID to believe it, --retire UUID to give it up",
         )

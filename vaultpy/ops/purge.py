@@ -122,7 +122,7 @@ def retired_partials(catalog: Catalog, sources: Collection[tuple[HostId, SourceI
     """The partial snapshots of some sources that a later complete one makes superfluous."""
     return find_retired(
         [_place(one) for one in catalog.entries if one.signed is not False],
-        [_place(one) for one in catalog.partial if one.signed is not False and (one.host, one.source) in sources],
+        [_place(one) for one in catalog.partial if (one.host, one.source) in sources],
     )
 
 
