@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from s3kit import FakeTime, Scripted
 from s3server import free_port
-from scripted import error, stored
+from scripted import Answer, error, listing, part, stored
 
 from vaultpy.errors import StoreDenied, StoreError, StoreUnavailable, UsageError
 from vaultpy.store.location import S3Location
@@ -54,9 +54,13 @@ def test_what_the_server_said_is_shown_in_one_bounded_line(scripted: Scripted) -
 )
 def test_retry_after_is_honoured(scripted: Scripted, header: str, seconds: float) -> None:
     busy = error(503, "SlowDown")
-    scripted.server.answers += [replace(busy, headers={**busy.headers, "Retry-After": header}), stored()]
+    later = replace(busy, headers={**busy.headers, "Retry-After": header})
+    scripted.server.answers += [later, stored(), later, part(b"1"), later, listing(), later, Answer(204)]
     scripted.store.put("x", b"1")
-    assert scripted.time.slept == [seconds]
+    scripted.store.get("x")
+    list(scripted.store.list(""))
+    scripted.store.delete("x")
+    assert scripted.time.slept == [seconds] * 4
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun(scripted: Scripted) -> None:

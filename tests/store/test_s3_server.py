@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 from s3kit import FakeTime
 from s3server import Server, serve_rclone
 
@@ -69,3 +71,21 @@ def test_prefixes_of_one_bucket_do_not_see_each_other(s3_server: Server, s3_url:
         store = open_store(s3_server.url(bucket, prefix))
         assert [entry.name for entry in store.list("")] == seen
         assert store.get("name") == prefix.encode()
+
+
+def test_bodies_are_signed_over_https_too(https: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in https.environment.items():
+        monkeypatch.setenv(name, value)
+    location = parse_location(https.url(https.make_bucket()))
+    assert isinstance(location, S3Location)
+    client = make_client(location)
+    signed: list[str] = []
+    client.meta.events.register("before-send.s3.PutObject", lambda request, **_: signed.append(_signed_hash(request)))
+    S3Store(location, client).put("x", [b"in ", b"pieces"])
+    assert signed == [hashlib.sha256(b"in pieces").hexdigest()]
+    client.close()
+
+
+def _signed_hash(request: AWSPreparedRequest) -> str:
+    header = request.headers["X-Amz-Content-SHA256"]
+    return header.decode() if isinstance(header, bytes) else str(header)
