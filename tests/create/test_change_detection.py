@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machine import SECOND, Machine, look
 
 from vaultpy.config.values import Compare
-from vaultpy.ops import take
+from vaultpy.ops import create, take
 from vaultpy.ops.create import Created
+from vaultpy.source.walk import Folder
 
 OTHER = {
     "size": "size = size + 1",
@@ -240,3 +243,47 @@ def test_if_changed_sees_what_an_interrupted_run_recorded_already(machine: Machi
     made: Created = machine.create(if_changed=True)
     assert made.snapshot is not None
     assert machine.comes_back()
+
+
+FAR = 13_569_465_600_000_000_000
+"""The year 2400, in nanoseconds: more than 63 bits hold."""
+
+
+def test_a_time_beyond_64_bits_is_kept_as_the_last_that_they_can_say(machine: Machine, reads: list[bytes]) -> None:
+    victim = machine.tree / "folder0" / "file0"
+    os.utime(victim, ns=(0, FAR))
+    machine.snapshot()
+    restored = machine.restore() / "folder0" / "file0"
+    assert (restored.read_bytes(), restored.stat().st_mtime_ns) == (victim.read_bytes(), (1 << 63) - 1)
+    reads.clear()
+    machine.snapshot()
+    assert (reads, versions(machine)) == ([], 1)
+
+
+@pytest.mark.parametrize("inode", [(1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+def test_inode_numbers_may_have_64_bits(machine: Machine, monkeypatch: pytest.MonkeyPatch, inode: int) -> None:
+    """As those of network and FUSE file systems have."""
+    original = create.walk
+
+    def walk_elsewhere(*arguments: Any) -> Iterator[Folder]:
+        for folder in original(*arguments):
+            folder.entries[:] = [(name, _with_inode(found, inode)) for name, found in folder.entries]
+            yield folder
+
+    fstat = os.fstat
+    with monkeypatch.context() as patch:
+        patch.setattr(create, "walk", walk_elsewhere)
+        patch.setattr(take, "open_regular", lambda fd, name, _: os.open(name, os.O_RDONLY, dir_fd=fd))
+        patch.setattr(os, "fstat", lambda fd: _with_inode(fstat(fd), inode))
+        machine.snapshot()
+        machine.snapshot()
+    assert machine.value("SELECT inode FROM files WHERE name = ?", b"file0") in (inode, inode - (1 << 64))
+    assert versions(machine) == 1
+    assert machine.comes_back()
+
+
+def _with_inode(found: os.stat_result, inode: int) -> os.stat_result:
+    numbers = list(found)
+    numbers[stat.ST_INO] = inode
+    more = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
+    return os.stat_result(numbers, more)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from machine import Machine
+from machine import SECOND, Machine
 
 from vaultpy.ops import take
 from vaultpy.store import names
@@ -121,6 +121,26 @@ def test_hard_links_come_back_as_links(machine: Machine) -> None:
         if not again:
             (tree / "folder1" / "a third").hardlink_to(tree / "folder0" / "file0")
     assert len(set(inodes(back, "folder0/file0", "folder1/link", "folder1/a third"))) == 1
+
+
+def test_hard_links_stay_links_where_a_file_grows_old_enough_to_be_trusted_between_its_names(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.tree / "z").hardlink_to(machine.tree / "folder0" / "file0")
+    machine.clock.now = (machine.tree / "z").stat().st_ctime_ns + SECOND - 60 * SECOND
+    original = take.open_regular
+
+    def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
+        if name == b"file0":
+            machine.clock.advance(5 * SECOND)
+        return original(dir_fd, name, expected)
+
+    monkeypatch.setattr(take, "open_regular", open_regular)
+    machine.snapshot()
+    ctimes = machine.rows("SELECT ctime IS NULL FROM files WHERE name IN (?, ?) ORDER BY name", b"file0", b"z")
+    assert ctimes == [(0,), (1,)]
+    back = machine.restore()
+    assert len(set(inodes(back, "folder0/file0", "z"))) == 1
 
 
 def test_a_link_whose_other_name_lies_elsewhere_is_a_file_of_its_own(machine: Machine) -> None:

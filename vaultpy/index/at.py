@@ -79,7 +79,7 @@ def names_at(moment: Moment) -> Iterator[tuple[int, int, bytes]]:
 
 
 def group_links(moment: Moment) -> None:
-    """Find the hard-link groups among the chosen: the same device, inode, size, ctime and content, and nlink over 1."""
+    """Find the hard-link groups among the chosen: the same device, inode, size, times and content, and nlink over 1."""
     moment.index.run("DROP TABLE IF EXISTS temp.groups")
     moment.index.run(_MAKE_GROUPS, {"directory": Kind.DIRECTORY})
     moment.index.run("CREATE INDEX temp.groups_by_id ON groups (id)")
@@ -183,11 +183,15 @@ _COLUMNS = """
 _CHOSEN = f"""
     SELECT {_COLUMNS} FROM temp.chosen k JOIN files f ON f.id = k.id JOIN owners o ON o.id = f.owner_id"""
 
+# A ctime that is not known (NULL) goes with the one that the rest of the group has: while a long run walks from one name
+# of a young file to the next, the file grows old enough to be trusted.
 _MAKE_GROUPS = """
-    CREATE TEMP TABLE groups AS SELECT f.id AS id, min(f.id) OVER (PARTITION BY f.device, f.inode, f.size, f.ctime, f.kind,
-    f.chunk_id, f.link_target, (SELECT group_concat(t.chunk_id) FROM (SELECT chunk_id FROM file_chunks WHERE
-    file_id = f.id ORDER BY idx) t)) AS leader
-    FROM temp.chosen k JOIN files f ON f.id = k.id WHERE f.nlink > 1 AND f.kind <> :directory"""
+    CREATE TEMP TABLE groups AS SELECT id, min(id) OVER (PARTITION BY device, inode, size, mtime, kind, chunk_id,
+    link_target, chunks, ifnull(ctime, known)) AS leader FROM (
+    SELECT *, max(ctime) OVER (PARTITION BY device, inode, size, mtime, kind, chunk_id, link_target, chunks) AS known FROM (
+    SELECT f.*, (SELECT group_concat(t.chunk_id) FROM (SELECT chunk_id FROM file_chunks WHERE file_id = f.id
+    ORDER BY idx) t) AS chunks
+    FROM temp.chosen k JOIN files f ON f.id = k.id WHERE f.nlink > 1 AND f.kind <> :directory))"""
 
 _SMALL_PIECES = """
     INSERT INTO temp.pieces SELECT f.id, f.chunk_id, 0 FROM temp.chosen k JOIN files f ON f.id = k.id

@@ -21,8 +21,20 @@ from vaultpy.model import BlobHash, ChunkHash, KeyId
 XATTR_PART = 16 * 1024
 """Bytes of an extended attribute's value in one row: a line of the export stays under 64 KiB."""
 
+_SIGN = 1 << 63
+
 FLUSH_ROWS = 8_192
 """Rows that gather before they are written, so that a tree without content (only links, say) stays flat in memory."""
+
+
+def storable_time(nanoseconds: int) -> int:
+    """A time as 64 bits hold it: one before 1677 or after 2262 becomes the first or last that they can say."""
+    return max(-_SIGN, min(nanoseconds, _SIGN - 1))
+
+
+def storable_number(number: int) -> int:
+    """An inode or device number, which may have 64 bits, as the signed number of the same bits."""
+    return number if number < _SIGN else number - 2 * _SIGN
 
 
 class FileRow(NamedTuple):

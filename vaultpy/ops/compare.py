@@ -15,6 +15,7 @@ from typing import Protocol
 from vaultpy.config import Compare
 from vaultpy.index.db import Index
 from vaultpy.index.live import LiveFile, Owners, directories_in, files_in, root_directory
+from vaultpy.index.record import storable_number, storable_time
 from vaultpy.model import Kind, Problem
 from vaultpy.source.listing import join
 from vaultpy.source.walk import Folder
@@ -145,9 +146,9 @@ class Comparer:
 
     def _is_unchanged(self, old: LiveFile, kind: Kind, found: os.stat_result) -> bool:
         return (
-            old.mtime == found.st_mtime_ns
+            (old.mtime == found.st_mtime_ns or old.mtime == storable_time(found.st_mtime_ns))
             and (old.ctime == found.st_ctime_ns or (not self._by_ctime and old.ctime is not None))
-            and (old.inode == found.st_ino or not self._by_inode)
+            and (old.inode == found.st_ino or old.inode == storable_number(found.st_ino) or not self._by_inode)
             and old.kind == kind
             and (old.size == found.st_size or kind != Kind.FILE)
             and old.mode == found.st_mode & 0o7777

@@ -11,7 +11,7 @@ from vaultpy.chunker import hash_chunk
 from vaultpy.errors import ReplacedError, SourceError, VanishedError
 from vaultpy.events import OnEvent, ProblemMet, StepAdvanced
 from vaultpy.index.live import LiveFile, Owners, chunks_of, find_moved
-from vaultpy.index.record import FileRow, NewBlob, Recorder
+from vaultpy.index.record import FileRow, NewBlob, Recorder, storable_number, storable_time
 from vaultpy.model import KeyId, Kind, Problem, ProblemKind, uuid7
 from vaultpy.ops.compare import Place, Tally
 from vaultpy.ops.pack import Packer, StoredBlob
@@ -157,11 +157,11 @@ class Taker:
         row_id = find_moved(
             recorder.index,
             recorder.run.source_id,
-            found.st_ino,
-            found.st_dev,
+            storable_number(found.st_ino),
+            storable_number(found.st_dev),
             found.st_size,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
+            storable_time(found.st_mtime_ns),
+            storable_time(found.st_ctime_ns),
         )
         if row_id is None or not recorder.is_reusable(row_id):
             return None
@@ -205,10 +205,10 @@ class Taker:
             place.name,
             place.kind,
             size,
-            found.st_mtime_ns,
-            None if racy else found.st_ctime_ns,
-            found.st_ino,
-            found.st_dev,
+            storable_time(found.st_mtime_ns),
+            None if racy else storable_time(found.st_ctime_ns),
+            storable_number(found.st_ino),
+            storable_number(found.st_dev),
             found.st_nlink,
             found.st_mode & 0o7777,
             self._owners.id_of(found.st_uid, found.st_gid),
