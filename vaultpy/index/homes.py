@@ -40,6 +40,13 @@ def homes_at(index: Index, source_id: int, seq: int) -> list[tuple[bytes, int]]:
     )
 
 
+def has_moved(index: Index, source_id: int, seq: int) -> bool:
+    """Whether a chunk that the snapshot of that sequence needs has its home in a blob that the snapshot does not name: it
+    was stored anew later, perhaps under another store key, and an old snapshot must not depend on that."""
+    values = {"source": source_id, "seq": seq}
+    return any(index.row(sql, values) is not None for sql in (_MOVED_SMALL, _MOVED_LARGE))
+
+
 def open_homes(index: Index, source_id: int) -> set[int]:
     """The ids of the blobs that the source's current files need, as last refreshed."""
     return {
@@ -139,3 +146,14 @@ _HOMELESS = """
     LEFT JOIN chunks c ON c.id = t.chunk_id
     LEFT JOIN snapshot_blobs b ON b.blob_id = c.blob_id AND b.source_id = ? AND b.last_seq IS NULL
     WHERE d.source_id = ? AND f.last_seq IS NULL AND {0} AND b.blob_id IS NULL"""
+
+_MOVED = """
+    SELECT 1 FROM directories d JOIN files f ON f.directory_id = d.id JOIN runs r ON r.no = f.id >> {0} {1}
+    WHERE d.source_id = :source AND r.seq <= :seq AND (f.last_seq IS NULL OR f.last_seq >= :seq) AND c.blob_id NOT IN (
+        SELECT blob_id FROM snapshot_blobs WHERE source_id = :source AND first_seq <= :seq
+        AND (last_seq IS NULL OR last_seq >= :seq))
+    LIMIT 1"""
+
+_MOVED_SMALL = _MOVED.format(COUNTER_BITS, "JOIN chunks c ON c.id = f.chunk_id")
+
+_MOVED_LARGE = _MOVED.format(COUNTER_BITS, "JOIN file_chunks t ON t.file_id = f.id JOIN chunks c ON c.id = t.chunk_id")

@@ -16,7 +16,7 @@ from vaultpy.errors import DamageError, IndexDatabaseError
 from vaultpy.export import read_export
 from vaultpy.index.at import Moment
 from vaultpy.index.db import Index, create_index
-from vaultpy.index.homes import homes_at
+from vaultpy.index.homes import has_moved, homes_at
 from vaultpy.index.load import Expected, apply_export, start_chain
 from vaultpy.index.snapshots import State, find_snapshot, source_id_of
 from vaultpy.index.sound import check_sound
@@ -33,11 +33,13 @@ _GET_PIECE = 8 * 1024 * 1024
 def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identity]) -> Iterator[Moment]:
     """The rows of a believed manifest's snapshot.
 
-    The host's own index is taken where it knows the snapshot as whole: it wrote the exports from these very rows.
+    The host's own index is taken where it knows the snapshot as whole: it wrote the exports from these very rows.  Not
+    where a chunk was stored anew since: the index has one home of each, and the one that this snapshot names is in its
+    exports.
     """
-    row = find_snapshot(reader.index, manifest.snapshot) if reader.index else None
-    if reader.index and row and row.state == State.COMPLETE:
-        yield Moment(reader.index, source_id_of(reader.index, row.source), row.seq)
+    own = _own_moment(reader.index, manifest) if reader.index else None
+    if own is not None:
+        yield own
         return
     folder = _scratch_folder()
     try:
@@ -48,6 +50,16 @@ def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identit
             yield load_snapshot(scratch, reader.at.store, manifest, identities)
     finally:
         shutil.rmtree(folder)
+
+
+def _own_moment(index: Index, manifest: Manifest) -> Moment | None:
+    row = find_snapshot(index, manifest.snapshot)
+    if row is None or row.state != State.COMPLETE:
+        return None
+    source_id = source_id_of(index, row.source)
+    if homes_at(index, source_id, row.seq) != _blobs_of(manifest) or has_moved(index, source_id, row.seq):
+        return None
+    return Moment(index, source_id, row.seq)
 
 
 def _scratch_folder() -> Path:
@@ -87,9 +99,12 @@ def add_source(index: Index, manifest: Manifest) -> int:
 
 def check_blobs(index: Index, source_id: int, manifest: Manifest) -> None:
     """The export and the manifest must name the same blobs, or one of them is not of this snapshot."""
-    said = [(bytes(blob.hash), blob.size) for blob in manifest.blobs]
-    if homes_at(index, source_id, manifest.sequence) != said:
+    if homes_at(index, source_id, manifest.sequence) != _blobs_of(manifest):
         raise DamageError(f"snapshot {manifest.snapshot}: its export names other blobs than its manifest")
+
+
+def _blobs_of(manifest: Manifest) -> list[tuple[bytes, int]]:
+    return [(bytes(blob.hash), blob.size) for blob in manifest.blobs]
 
 
 def checked_pieces(store: Store, ref: ExportRef) -> Iterator[bytes]:
