@@ -136,6 +136,15 @@ def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
     return index
 
 
+def create_scratch(path: Path) -> Index:
+    """Make an index at `path` for what is lost with the process anyway: nothing of it is ever synced."""
+    index = Index(path, _engine(path, "rwc"))
+    index.run("PRAGMA synchronous = OFF")
+    with index.transaction():
+        _create_tables(index)
+    return index
+
+
 def open_index(path: Path, *, read_only: bool = False) -> Index:
     """Open the index at `path`; one of an older version is upgraded first (a copy of it is kept).
 

@@ -10,7 +10,7 @@ from vaultpy.age import Identity
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreContradiction
 from vaultpy.export import read_export
 from vaultpy.index.at import Moment
-from vaultpy.index.db import Index, create_index
+from vaultpy.index.db import Index, create_scratch
 from vaultpy.index.load import Expected, apply_export
 from vaultpy.index.sound import check_sound
 from vaultpy.manifest import Manifest
@@ -70,9 +70,7 @@ class ChainReader:
 
     def _begin(self, manifest: Manifest) -> Index:
         self.close()
-        self._scratch = create_index(self._path)
-        # Lost with the process, so nothing of it needs to be durable.
-        self._scratch.run("PRAGMA synchronous = OFF")
+        self._scratch = create_scratch(self._path)
         self._source = manifest.host, manifest.source
         return self._scratch
 

@@ -12,7 +12,7 @@ from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreDenied,
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.content import chunk_places
 from vaultpy.index.inventory import Inventory, NamedObject
-from vaultpy.keys import OpenedStoreKey
+from vaultpy.keys import FORM_LIMIT, OpenedStoreKey
 from vaultpy.manifest import Manifest
 from vaultpy.model import KeyId, SnapshotId
 from vaultpy.ops.chains import BadExport, ChainReader
@@ -132,7 +132,7 @@ def compare_keys(store: Store, gathered: Gatherer, faults: Faults) -> None:
     for key in sorted(gathered.copies.keys() | gathered.uncopied.keys()):
         folder = names.key_folder(key)
         try:
-            forms = frozenset(store.get(info.name) for info in list(store.list(folder)))
+            forms = _read_forms(store, folder)
         except StoreDenied:
             gathered.notes.append(f"{folder} may not be read here, and was not compared")
             continue
@@ -144,3 +144,9 @@ def compare_keys(store: Store, gathered: Gatherer, faults: Faults) -> None:
         elif not forms:
             detail = "the store has no wrapped form of it, so nobody can open it"
             faults.add(Damage.KEY, folder, detail, gathered.uncopied[key])
+
+
+def _read_forms(store: Store, folder: str) -> frozenset[bytes]:
+    """What lies in a folder of keys/, but for what is none of ours or too large to be."""
+    listed = [info for info in store.list(folder) if names.parse_key_name(info.name) is not None]
+    return frozenset(store.get(info.name) for info in listed if info.size <= FORM_LIMIT)

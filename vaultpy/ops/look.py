@@ -143,7 +143,9 @@ def show_snapshot(reader: Reader, entry: Entry) -> Shown:
         _about(manifest, identities),
         fingerprint(manifest.signer),
         trusted,
-        sum(1 for _ in reader.at.store.list(names.key_folder(manifest.key))),
+        sum(
+            names.parse_key_name(info.name) is not None for info in reader.at.store.list(names.key_folder(manifest.key))
+        ),
         _problems(reader, manifest, identities if trusted else []),
     )
 

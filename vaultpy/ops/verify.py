@@ -19,7 +19,7 @@ from vaultpy.errors import NoIdentity, StoreFormatError, UsageError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.at import Moment
 from vaultpy.index.content import files_at_places
-from vaultpy.index.db import Index, create_index
+from vaultpy.index.db import Index, create_scratch
 from vaultpy.index.inventory import Inventory
 from vaultpy.index.snapshots import State, find_snapshot, source_id_of
 from vaultpy.manifest import Manifest
@@ -38,6 +38,9 @@ from vaultpy.ops.survey import list_marked
 from vaultpy.store import names
 
 REPORT_BYTES = 16 * 1024 * 1024
+
+LEAST_PREFIX = 4
+"""Letters of an id that name a broken snapshot, as they do a whole one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,9 @@ def verify(reader: Reader, request: VerifyRequest, on_event: OnEvent) -> Verifie
     folder = Path(tempfile.mkdtemp(prefix="vaultpy-"))
     try:
         with (
-            create_index(folder / "inventory.sqlite") as scratch,
+            create_scratch(folder / "inventory.sqlite") as scratch,
             contextlib.closing(ChainReader(reader.at.store, folder)) as rows,
         ):
-            # Lost with the process, so nothing of it needs to be durable.
-            scratch.run("PRAGMA synchronous = OFF")
             run = _Verification(reader, catalog, request.depth, Inventory(scratch), rows)
             run.look(entries, broken, on_event)
             return run.result(whole=not request.snapshots)
@@ -94,7 +95,7 @@ def _named(catalog: Catalog, request: VerifyRequest) -> tuple[list[Entry], list[
     entries: dict[SnapshotId, Entry] = {}
     broken: dict[SnapshotId, Broken] = {}
     for text in request.snapshots:
-        begun = [one for one in catalog.broken if str(one.id).startswith(text.lower())]
+        begun = [one for one in catalog.broken if len(text) >= LEAST_PREFIX and str(one.id).startswith(text.lower())]
         if len(begun) == 1 and not any(str(one.id).startswith(text.lower()) for one in catalog.entries):
             broken[begun[0].id] = begun[0]
         else:
