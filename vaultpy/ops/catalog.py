@@ -240,27 +240,26 @@ def sources_of(entries: Iterable[Entry]) -> dict[tuple[HostId, SourceId], list[E
 
 
 def only_source(catalog: Catalog, name: str | None) -> list[Entry]:
-    """The snapshots of the source of that name; without one, of the only source there is.  Raises UsageError."""
-    groups = sources_of(catalog.entries)
-    if name is not None:
-        _need_names(catalog)
-        groups = {key: group for key, group in groups.items() if group[-1].source_name == name}
-    if len(groups) == 1:
-        return next(iter(groups.values()))
-    if not groups:
-        what = f"source {name!r} has no snapshots" if name else "the store has no snapshots"
-        raise UsageError(what, hint="`vaultpy snapshot list` shows what there is")
-    shown = ", ".join(sorted(describe_source(group[-1]) for group in groups.values()))
-    raise UsageError(f"several sources: {shown}", hint="say which by --source NAME, or name the snapshot by its id")
+    """The snapshots of the source of that name; without one, of the only source there is.
+
+    Sources whose names cannot be told (another host's, without an identity) are never taken for the one that is meant.
+    Raises UsageError.
+    """
+    groups = list(sources_of(catalog.entries).values())
+    named = groups if name is None else [group for group in groups if group[-1].source_name == name]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        shown = ", ".join(sorted(describe_source(group[-1]) for group in named))
+        raise UsageError(f"several sources: {shown}", hint="say which by --source NAME, or name the snapshot by its id")
+    if name is not None and any(group[-1].source_name is None for group in groups):
+        raise UsageError(
+            "source names cannot be told without an identity", hint="give --identity FILE, or name snapshots by id"
+        )
+    what = f"source {name!r} has no snapshots" if name else "the store has no snapshots"
+    raise UsageError(what, hint="`vaultpy snapshot list` shows what there is")
 
 
 def describe_source(entry: Entry) -> str:
     """`host:source` where the names are known, ids where they are not."""
     return f"{entry.host_name or entry.host}:{entry.source_name or entry.source}"
-
-
-def _need_names(catalog: Catalog) -> None:
-    if any(one.source_name is None for one in catalog.entries):
-        raise UsageError(
-            "source names cannot be told without an identity", hint="give --identity FILE, or name snapshots by id"
-        )

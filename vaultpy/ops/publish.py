@@ -26,7 +26,6 @@ from vaultpy.index.snapshots import (
     State,
     complete_snapshot_at,
     find_snapshot,
-    forget_snapshots,
     get_chain,
     insert_snapshot,
     keep_manifest,
@@ -147,9 +146,9 @@ def finish_unconfirmed(vault: Vault, index: Index) -> None:
     for snapshot, message, signature in unconfirmed(index):
         row, source_id = _row_and_source(index, snapshot)
         if snapshot in list_marked(vault.store).snapshots:
-            # Somebody removed it while we were away; putting it again would bring it back from the dead.
-            with index.transaction():
-                forget_snapshots(index, [snapshot])
+            # Somebody removed it, or is about to; putting it again would bring it back from the dead.  It stays known, in
+            # case its manifest is still there, and is forgotten with the next listing that does not show it.
+            confirm(index, snapshot, clean=False)
             continue
         put_manifest(vault, snapshot, message, signature)
         confirm(index, snapshot, clean=not look_again(vault, index, row, source_id))

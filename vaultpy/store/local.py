@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -35,6 +36,7 @@ TEMPORARY = ".vaultpy-tmp"
 """Folder of unfinished puts, in the store's root: one file system with the objects, and in no listing."""
 
 STALE_SECONDS = 24 * 3600
+RESERVED_SECONDS = 60
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 
 
@@ -150,21 +152,31 @@ class LocalStore:
 
     def _rename_reserved(self, temporary: Path, target: Path, name: str, body: Body) -> None:
         """Create-only without links: whoever makes the reservation renames; nobody else may."""
-        reservation = self.root / TEMPORARY / ("reserved-" + name.replace("/", "-"))
-        try:
-            os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
+        reservation = self.root / TEMPORARY / ("reserved-" + hashlib.sha256(name.encode()).hexdigest())
+        if not self._reserve(reservation):
             if target.exists():
                 self._accept_existing(target, name, body)
                 return
-            raise StoreUnavailable(f"object {name} is being put by another process", hint="try again") from None
+            raise StoreUnavailable(f"object {name} is being put by another process", hint="try again")
         try:
             if target.exists():
                 self._accept_existing(target, name, body)
             else:
                 os.rename(temporary, target)
         finally:
-            reservation.unlink()
+            reservation.unlink(missing_ok=True)
+
+    def _reserve(self, reservation: Path) -> bool:
+        """Make the reservation; one that its process died over is taken away first: between making and removing it there
+        are two system calls, so a minute is very long."""
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - reservation.stat().st_mtime > RESERVED_SECONDS:
+                reservation.unlink()
+        try:
+            os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return False
+        return True
 
     def _accept_existing(self, target: Path, name: str, body: Body) -> None:
         fd = self._open(target, name)
@@ -184,7 +196,11 @@ class LocalStore:
             if not self.root.is_dir():
                 raise StoreUnavailable(f"store folder {self.root} is gone", hint="is its disk mounted?") from None
             raise ObjectNotFound(f"object {name} is not in the store") from None
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            os.close(fd)
+            raise ObjectNotFound(f"object {name} is not in the store")
+        if not stat.S_ISREG(mode):
             os.close(fd)
             raise StoreContradiction(f"object {name} is not a file")
         return fd
