@@ -100,7 +100,7 @@ def make_first(root: bytes) -> None:
         write(os.path.join(root, name), b"content %d" % number)
         os.makedirs(os.path.join(root, b"folders", name, name))
         write(os.path.join(root, b"folders", name, b"-", b"f"), name)
-    for number in range(400):
+    for number in range(150):
         write(os.path.join(root, b"many", b"%d" % number), b"%d" % number)
     write(os.path.join(root, b"empty"), b"")
     os.mkdir(os.path.join(root, b"empty folder"))
