@@ -90,6 +90,17 @@ def test_only_the_named_source_is_listed(host: Host) -> None:
     assert "cannot be told" in ran.err
 
 
+def test_sources_of_other_hosts_whose_names_are_not_known_are_not_taken_for_the_named_one(host: Host) -> None:
+    own = host.create()
+    host.as_machine("second")
+    host.run("init", "--store", host.url, "--new-identity", host.home / "second.txt")
+    host.create()
+    host.as_machine("here")
+    ran = host.run("snapshot", "list", "--source", "home", "--json")
+    assert [one["id"] for one in ran.document] == [own]
+    assert "are encrypted" in ran.err
+
+
 def test_an_empty_store_has_an_empty_list(host: Host) -> None:
     assert host.run("snapshot", "list", "--json").document == []
 

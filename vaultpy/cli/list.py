@@ -79,7 +79,7 @@ def list_snapshots(
 
 
 def _warn(run: Run, catalog: Catalog, entries: Sequence[Entry], checked: bool) -> None:
-    if any(one.source_name is None for one in entries):
+    if any(one.source_name is None for one in catalog.entries):
         run.output.note("names, tags and counts (?) are encrypted: an index or --identity FILE shows them")
     if not checked and entries:
         run.output.note("signatures were not checked: nothing here says whom to believe (--signer, or a configuration)")

@@ -29,20 +29,20 @@ from vaultpy.units import Duration, before
 def of_source(catalog: Catalog, name: str | None) -> list[Entry]:
     """The snapshots of all sources of that name, whatever their host; without a name, all.
 
-    Raises UsageError where names cannot be told, or none is called that.
+    Sources whose names cannot be told are never taken for one that is meant.  Raises UsageError where none is known to be
+    called that.
     """
     if name is None:
         return list(catalog.entries)
-    if any(one.source_name is None for one in catalog.entries):
-        raise UsageError(
-            "source names cannot be told without an index or an identity",
-            hint="give --identity FILE, or name snapshots by id",
-        )
     groups = sources_of(catalog.entries).values()
     found = {one.id for group in groups if group[-1].source_name == name for one in group}
-    if not found:
-        raise UsageError(f"source {name!r} has no snapshots", hint="`vaultpy snapshot list` shows what there is")
-    return [one for one in catalog.entries if one.id in found]
+    if found:
+        return [one for one in catalog.entries if one.id in found]
+    if any(group[-1].source_name is None for group in groups):
+        raise UsageError(
+            "source names cannot be told without an identity", hint="give --identity FILE, or name snapshots by id"
+        )
+    raise UsageError(f"source {name!r} has no snapshots", hint="`vaultpy snapshot list` shows what there is")
 
 
 @dataclass(frozen=True, slots=True)
