@@ -121,6 +121,14 @@ def test_the_index_an_identity_and_the_hosts_own_key_show_the_same(host: Host) -
     assert host.run("snapshot", "ls", "latest", *there).document == by_index
 
 
+def test_a_host_lists_old_snapshots_though_their_chunks_were_stored_anew_since(host: Host) -> None:
+    first = host.create()
+    listed = host.run("snapshot", "ls", first, "--json").document
+    shutil.rmtree(host.store / "blobs")
+    host.create()
+    assert host.run("snapshot", "ls", first, "--json").document == listed
+
+
 def test_without_index_and_identity_files_cannot_be_listed(host: Host) -> None:
     host.create()
     host.as_machine("elsewhere")

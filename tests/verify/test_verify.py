@@ -133,6 +133,17 @@ def test_without_index_and_identity_it_is_not_told_which_files(machine: Machine)
     assert (finding.kind, finding.files, finding.paths) == (Damage.MISSING, None, ())
 
 
+def test_an_index_that_has_newer_homes_does_not_say_that_an_old_blob_costs_nothing(machine: Machine) -> None:
+    first = machine.snapshot()
+    (old,) = machine.objects("blobs/")
+    lose(machine, old)
+    machine.snapshot()  # stores everything anew
+    finding = only(check_at_home(machine, Depth.LISTED))
+    assert (finding.object, finding.snapshots, finding.files) == (old, (first.id,), None)
+    finding = only(check_at_home(machine, Depth.OPENED))
+    assert (finding.object, finding.files) == (old, 6)
+
+
 @pytest.mark.parametrize("depth", ALL)
 def test_files_are_counted_once_though_several_snapshots_hold_them_and_some_are_named(
     machine: Machine, depth: Depth

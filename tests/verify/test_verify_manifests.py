@@ -14,7 +14,7 @@ from vaultpy.documents import fold, write_document
 from vaultpy.errors import DamageError
 from vaultpy.manifest import decode, encode
 from vaultpy.model import host_id_of
-from vaultpy.ops import verify as verifying
+from vaultpy.ops import moment
 from vaultpy.ops.findings import Damage, Depth
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, Trust, fingerprint, sign
 from vaultpy.store import names
@@ -211,7 +211,7 @@ def test_the_scratch_folder_goes_also_when_the_store_fails(
 ) -> None:
     machine.snapshot()
     (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr(verifying.tempfile, "tempdir", os.fspath(tmp_path / "scratch"))
+    monkeypatch.setattr(moment.tempfile, "tempdir", os.fspath(tmp_path / "scratch"))
 
     def fail(verb: str, name: str) -> None:
         if (verb, name) == ("list", "blobs/"):

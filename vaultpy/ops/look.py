@@ -14,7 +14,7 @@ from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UntrustedSig
 from vaultpy.export import read_export
 from vaultpy.index.at import FileAt, chosen_by_directory
 from vaultpy.index.problems import read_problems
-from vaultpy.index.snapshots import State, find_snapshot, get_problems
+from vaultpy.index.snapshots import find_snapshot, get_problems
 from vaultpy.manifest import About, Manifest, decode_about
 from vaultpy.model import Problem
 from vaultpy.ops.catalog import Catalog, Entry, describe_source, sources_of
@@ -97,9 +97,6 @@ def open_files(reader: Reader, entry: Entry, paths: Sequence[bytes]) -> Iterator
 
 def _believed(reader: Reader, entry: Entry) -> tuple[Manifest, list[Identity]]:
     """A snapshot's manifest, and what opens its exports, where they have to be opened."""
-    row = find_snapshot(reader.index, entry.id) if reader.index else None
-    if row is not None and row.state == State.COMPLETE:
-        return read_manifest(reader, entry.id, reader.trust), []
     manifest = read_manifest(reader, entry.id, None)
     if reader.host is not None and manifest.signer == reader.host.signing_key.public_text():
         return manifest, [reader.host.index_key]

@@ -15,7 +15,7 @@ from vaultpy.age import Identity
 from vaultpy.errors import DamageError, IndexDatabaseError
 from vaultpy.export import read_export
 from vaultpy.index.at import Moment
-from vaultpy.index.db import Index, create_index
+from vaultpy.index.db import Index, create_scratch
 from vaultpy.index.homes import has_moved, homes_at
 from vaultpy.index.load import Expected, apply_export, start_chain
 from vaultpy.index.snapshots import State, find_snapshot, source_id_of
@@ -41,11 +41,9 @@ def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identit
     if own is not None:
         yield own
         return
-    folder = _scratch_folder()
+    folder = scratch_folder()
     try:
-        with create_index(folder / "scratch.sqlite") as scratch:
-            # Lost with the process, so nothing of it needs to be durable.
-            scratch.run("PRAGMA synchronous = OFF")
+        with create_scratch(folder / "scratch.sqlite") as scratch:
             scratch.run("PRAGMA journal_mode = OFF")
             yield load_snapshot(scratch, reader.at.store, manifest, identities)
     finally:
@@ -62,7 +60,7 @@ def _own_moment(index: Index, manifest: Manifest) -> Moment | None:
     return Moment(index, source_id, row.seq)
 
 
-def _scratch_folder() -> Path:
+def scratch_folder() -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix="vaultpy-"))
     except OSError as error:

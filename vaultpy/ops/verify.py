@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from vaultpy.errors import NoIdentity, StoreFormatError, UsageError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.at import Moment
 from vaultpy.index.content import files_at_places
 from vaultpy.index.db import Index, create_scratch
+from vaultpy.index.homes import has_moved
 from vaultpy.index.inventory import Inventory
 from vaultpy.index.snapshots import State, find_snapshot, source_id_of
 from vaultpy.manifest import Manifest
@@ -31,6 +30,7 @@ from vaultpy.ops.findings import PATHS_NAMED, Damage, Depth, Fault, Faults, Find
 from vaultpy.ops.gather import Gatherer, compare_keys
 from vaultpy.ops.look import of_source
 from vaultpy.ops.manifests import read_manifests
+from vaultpy.ops.moment import scratch_folder
 from vaultpy.ops.reader import Reader
 from vaultpy.ops.resolve import resolve_snapshot
 from vaultpy.ops.scrub import Job, Seen, scrub
@@ -64,7 +64,7 @@ def verify(reader: Reader, request: VerifyRequest, on_event: OnEvent) -> Verifie
         raise NoIdentity("no identity was given", hint="give --identity FILE, or set VAULTPY_IDENTITY")
     catalog = read_catalog(reader)
     entries, broken = _choose(catalog, request)
-    folder = Path(tempfile.mkdtemp(prefix="vaultpy-"))
+    folder = scratch_folder()
     try:
         with (
             create_scratch(folder / "inventory.sqlite") as scratch,
@@ -274,11 +274,14 @@ class _Verification:
 
 
 def _own_moments(index: Index, snapshots: Sequence[SnapshotId]) -> Iterator[Moment]:
-    """The rows that the host's own index has of snapshots."""
+    """The rows that the host's own index has of snapshots; not where a chunk was stored anew since, because the index has
+    one home of each, and an older snapshot names the other."""
     for snapshot in snapshots:
         row = find_snapshot(index, snapshot)
         if row is not None and row.state == State.COMPLETE:
-            yield Moment(index, source_id_of(index, row.source), row.seq)
+            source_id = source_id_of(index, row.source)
+            if not has_moved(index, source_id, row.seq):
+                yield Moment(index, source_id, row.seq)
 
 
 def _describe(seen: Seen) -> str:
