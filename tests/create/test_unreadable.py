@@ -10,8 +10,12 @@ import pytest
 from machine import Machine
 
 from vaultpy.config import SourceConfig
-from vaultpy.model import ProblemKind
+from vaultpy.errors import SourceError
+from vaultpy.events import ProblemMet
+from vaultpy.model import Problem, ProblemKind
 from vaultpy.ops import take
+from vaultpy.ops.create import CreateOptions, create_snapshots
+from vaultpy.source.descent import Descent
 
 NOBODY = 65534
 
@@ -60,6 +64,28 @@ def test_a_file_that_never_could_be_read_is_a_problem_of_the_first_snapshot(mach
     made = machine.create()
     assert made.exit_code == 3 and len(made.problems) == 1
     assert (machine.restore() / "folder0" / "file2").exists()
+
+
+def test_a_folder_that_cannot_be_entered_is_told_and_what_was_in_it_ends(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.snapshot()
+    enter = Descent.enter
+
+    def refuse(self: Descent, name: bytes) -> tuple[int, os.stat_result]:
+        if name == b"folder0":
+            raise SourceError("permission denied")
+        return enter(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Descent, "enter", refuse)
+        made = machine.create()
+    problem = Problem(os.fsencode(machine.tree / "folder0"), ProblemKind.UNREADABLE, "permission denied")
+    assert (made.exit_code, made.problems) == (3, (problem,))
+    assert [event.problem for event in machine.events if isinstance(event, ProblemMet)] == [problem]
+    assert list((machine.restore() / "folder0").iterdir()) == []
+    machine.snapshot()
+    assert machine.comes_back()
 
 
 @pytest.fixture
@@ -137,8 +163,6 @@ def test_no_snapshot_is_made_where_no_root_can_be_read(machine: Machine, disk: P
 
 def test_a_source_that_fails_does_not_stop_the_next(machine: Machine) -> None:
     broken = SourceConfig("broken", (b"/nonexistent",))
-    from vaultpy.ops.create import CreateOptions, create_snapshots
-
     made = create_snapshots(machine.vault, [broken, machine.source], CreateOptions(), machine.events.append)
     assert [one.exit_code for one in made] == [1, 0]
     assert machine.comes_back()

@@ -33,8 +33,8 @@ def contents(top: Path) -> None:
         (top / f"random {size}").write_bytes(generator.randbytes(size))
     (top / "compressible").write_bytes(b"the same line\n" * 300_000)
     with (top / "mostly holes").open("wb") as file:
-        file.truncate(200 * MEGABYTE)
-        file.seek(150 * MEGABYTE)
+        file.truncate(60 * MEGABYTE)
+        file.seek(50 * MEGABYTE)
         file.write(b"something in the middle of nothing")
 
 

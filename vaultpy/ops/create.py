@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -52,7 +52,7 @@ from vaultpy.ops.take import Taker
 from vaultpy.ops.wrapped import load_wrapped_keys
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.roots import Roots, plan_roots
-from vaultpy.source.walk import WalkOptions, walk
+from vaultpy.source.walk import Folder, WalkOptions, walk
 from vaultpy.state import StatePaths
 from vaultpy.store.base import Store
 from vaultpy.store.local import LocalStore
@@ -292,11 +292,18 @@ class _Attempt:
                 on_event=self._on_event,
                 keep_alive=lambda: self._keep_alive(run, comparer.tally),
             )
-            comparer.compare_all(walk(roots, self._walk_options()), taker)
+            comparer.compare_all(self._tell(walk(roots, self._walk_options())), taker)
             taker.finish()
         self._new_bytes += taker.taken.new_bytes
         self._stored_bytes += taker.taken.stored_bytes
         return comparer.tally, recorder.stored
+
+    def _tell(self, folders: Iterator[Folder]) -> Iterator[Folder]:
+        """The folders of a walk; what could not be looked at is told as it is met."""
+        for folder in folders:
+            for problem in folder.problems:
+                self._on_event(ProblemMet(problem))
+            yield folder
 
     def _walk_options(self) -> WalkOptions:
         source = self._source

@@ -1,0 +1,55 @@
+"""A host whose state is lost goes on; a copied configuration makes another host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hosts import Host, describe, make_host, weight
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    tree = tmp_path / "tree"
+    for number in range(200):
+        path = tree / f"folder{number % 7}" / f"file{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(3000))
+    return tree
+
+
+def test_without_its_state_folder_a_host_rebuilds_its_index_by_itself_and_uploads_nothing_again(
+    tmp_path: Path, host: Host, tree: Path
+) -> None:
+    host.create(tree)
+    (tree / "later").write_bytes(os.urandom(100_000))
+    host.create(tree)
+    shutil.rmtree(host.state)
+    host.identity.rename(tmp_path / "put away")
+    rebuilt = host.must("--json", "index", "rebuild").json
+    assert (rebuilt["snapshots"], rebuilt["unreadable"]) == (2, [])
+    store = tmp_path / "store"
+    before = weight(store)
+    host.create(tree)
+    assert weight(store) - before < 20_000
+    (tmp_path / "put away").rename(host.identity)
+    host.restore(tmp_path / "back")
+    assert describe(tmp_path / "back" / tree.relative_to("/")) == describe(tree)
+
+
+def test_a_configuration_copied_to_another_machine_makes_another_host(tmp_path: Path, host: Host, tree: Path) -> None:
+    """The copy of the secrets beside it is left alone, as it names the machine that it was made on."""
+    host.create(tree)
+    other = make_host(tmp_path / "other", host.store)
+    shutil.copytree(host.config.parent, other.config.parent)
+    copy = other.config.with_name(other.config.name + ".host")
+    copy.write_text(copy.read_text().replace('"machine": "', '"machine": "0'))
+    text = other.config.read_text().replace(str(host.home), str(other.home))
+    other.config.write_text(text)
+    other.create(tree)
+    host.create(tree)
+    listed = host.must("--json", "snapshot", "list").json
+    documents = listed if isinstance(listed, list) else listed["snapshots"]
+    assert len(documents) == 3
