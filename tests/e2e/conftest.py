@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hosts import Host, make_host
+from hosts import Host, MakePlace, Place, make_host
 from s3server import Server
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a store is: its URL, and what reaching it needs in the environment."""
-
-    url: str
-    environment: dict[str, str]
-
-
-MakePlace = Callable[[str], Place]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,17 @@ class Host:
         )  # fmt: skip
         assert [one.name for one in elsewhere.home.iterdir()] == [], "a restore leaves nothing behind"
         return ran
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a store is: its URL, and what reaching it needs in the environment."""
+
+    url: str
+    environment: dict[str, str]
+
+
+MakePlace = Callable[[str], Place]
 
 
 def make_host(folder: Path, store: str, environment: dict[str, str] | None = None) -> Host:

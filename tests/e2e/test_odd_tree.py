@@ -7,8 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from conftest import MakePlace
-from hosts import Host, describe, make_host, rsync_differences
+from hosts import Host, MakePlace, describe, make_host, rsync_differences
 from odd import make_odd_tree
 
 

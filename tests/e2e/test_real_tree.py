@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import MakePlace
-from hosts import Host, describe, make_host, rsync_differences
+from hosts import Host, MakePlace, describe, make_host, rsync_differences
 
 BIG = os.environ.get("VAULTPY_BIG") == "1"
 ENOUGH = 100_000 if BIG else 3_000
