@@ -6,18 +6,22 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from world import World, make_world
+from world import HOUR, World, make_world
 
 from vaultpy.events import ignore
 from vaultpy.index.snapshots import SnapshotRow
+from vaultpy.lock import hold_lock
 from vaultpy.ops.catalog import read_catalog
 from vaultpy.ops.create import CreateOptions, create_snapshots
+from vaultpy.ops.prune import apply_prune, plan_prune
+from vaultpy.ops.rebuild import rebuild_index
+from vaultpy.ops.remove import apply_removal, plan_removal
 from vaultpy.ops.restore import RestoreOptions, restore
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    made = make_world(3600 * 1_000_000_000)
+    made = make_world(HOUR)
     yield made
     made.close()
 
@@ -45,3 +49,47 @@ def test_a_snapshot_of_an_old_key_comes_back_after_its_chunks_were_stored_under_
     second = create(world, "a")
     assert comes_back(world, first, here=here)
     assert comes_back(world, second, here=here)
+
+
+def rebuild(world: World) -> None:
+    with hold_lock(world.vault.paths.lock, "test", clock=world.vault.clock):
+        assert rebuild_index(world.vault, [], ignore).unreadable == ()
+
+
+def test_an_index_is_rebuilt_where_another_source_stored_shared_chunks_anew(world: World) -> None:
+    shared = os.urandom(3_000_000)
+    for name in ("a", "b"):
+        (world.folder / name / "large").write_bytes(shared)
+    first = create(world, "a", "b")
+    world.new_key()
+    second = create(world, "b")
+    rebuild(world)
+    (world.folder / "a" / "new").write_bytes(b"new")
+    third = create(world, "a")
+    for snapshot in (first, second, third):
+        assert comes_back(world, snapshot, here=True)
+        assert comes_back(world, snapshot, here=False)
+
+
+@pytest.mark.parametrize("rebuilt", [True, False], ids=["rebuilt", "as it was"])
+def test_no_export_stands_on_chunks_that_moved_to_blobs_that_went(world: World, rebuilt: bool) -> None:
+    """Another source moved them, was retired, and its blobs were pruned."""
+    shared = os.urandom(3_000_000)
+    for name in ("a", "b"):
+        (world.folder / name / "large").write_bytes(shared)
+    first = create(world, "a")
+    world.new_key()
+    create(world, "b")
+    if rebuilt:
+        rebuild(world)
+    with world.reader() as reader:
+        ids = [str(one.id) for one in read_catalog(reader).entries if one.id != first.id]
+        apply_removal(reader, plan_removal(read_catalog(reader), ids, force=True), os.urandom)
+        for _ in range(2):
+            world.ahead += 25 * HOUR
+            apply_prune(world.store, plan_prune(reader), os.urandom)
+    (world.folder / "a" / "new").write_bytes(b"new")
+    second = create(world, "a")
+    for snapshot in (first, second):
+        assert comes_back(world, snapshot, here=True)
+        assert comes_back(world, snapshot, here=False)

@@ -75,6 +75,7 @@ class World:
     ahead: int = 0
     snapshots: dict[SnapshotId, Known] = field(default_factory=dict)
     decided: dict[SnapshotId, Known] = field(default_factory=dict)
+    told: set[SnapshotId] = field(default_factory=set)
     copies: list[Path] = field(default_factory=list)
     store: MortalStore = field(init=False)
     vault: Vault = field(init=False)
@@ -131,12 +132,12 @@ class World:
             connection.close()
 
     def note_decided(self, looks: dict[str, Look]) -> None:
-        """Of a run that died: the snapshots whose bytes are decided, so that they may appear by any later run."""
+        """Of a run that died: the snapshots whose bytes are decided, so that they are there or may appear by any later run."""
         for id, name, seq in self.rows(
-            "SELECT s.id, o.name, s.seq FROM snapshots s JOIN sources o ON o.id = s.source_id WHERE s.state = 1"
+            "SELECT s.id, o.name, s.seq FROM snapshots s JOIN sources o ON o.id = s.source_id WHERE s.state <> 3"
         ):
             snapshot = SnapshotId(UUID(bytes=id))  # type: ignore[arg-type]
-            if snapshot not in self.decided:
+            if snapshot not in self.told and snapshot not in self.decided:
                 self.decided[snapshot] = Known(str(name), int(seq), looks[str(name)])  # type: ignore[call-overload]
 
     def keep_index(self) -> None:

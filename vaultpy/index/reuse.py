@@ -7,12 +7,21 @@ since, of the store key in use, each seen by this run's own listing and named in
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from vaultpy.index.db import Index
 from vaultpy.index.ids import COUNTER_BITS
-from vaultpy.index.record import Reuse, Run
+from vaultpy.index.runs import Run
 from vaultpy.index.snapshots import State
 from vaultpy.model import BlobHash, KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Blob ids: `blobs` may be built on; `held` belong to the newest snapshot of some source of this host."""
+
+    blobs: frozenset[int]
+    held: frozenset[int]
 
 
 def find_blobs(index: Index, listed: Iterable[tuple[BlobHash, int]]) -> set[int]:
@@ -37,8 +46,9 @@ def suspect_files(index: Index, run: Run, reusable: Collection[int]) -> set[int]
     """Current rows of the run's source with a chunk whose home may not be reused: they are read again.
 
     Rows that the parent shows stand on blobs open in snapshot_blobs, or on ones that some run stored since, where a chunk
-    has moved: so those blobs are looked at, not the rows.  Rows of unpublished runs, which may stand on any blob, are
-    looked at one by one.  All of it costs what changed, not what is there.
+    has moved (a blob of a snapshot that is gone does not say when it was stored, so it may be one): so those blobs are
+    looked at, not the rows.  Rows of unpublished runs, which may stand on any blob, are looked at one by one.  All of it
+    costs what changed, not what is there.
     """
     suspects: set[int] = set()
     parent_seq = -1 if run.parent_seq is None else run.parent_seq
@@ -53,7 +63,8 @@ def suspect_files(index: Index, run: Run, reusable: Collection[int]) -> set[int]
 
 _POSSIBLE_HOMES = """
     SELECT blob_id FROM snapshot_blobs WHERE source_id = ? AND last_seq IS NULL
-    UNION SELECT b.id FROM blobs b JOIN runs r ON r.no = b.run_no WHERE r.seq > ?"""
+    UNION SELECT b.id FROM blobs b JOIN runs r ON r.no = b.run_no WHERE r.seq > ?
+    UNION SELECT id FROM blobs WHERE run_no IS NULL"""
 
 _HELD = """
     SELECT t.blob_id FROM snapshot_blobs t

@@ -17,7 +17,9 @@ from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound
 from vaultpy.events import OnEvent, StepBegan
 from vaultpy.export import read_export
 from vaultpy.index.db import Index, create_index
+from vaultpy.index.homes import has_moved
 from vaultpy.index.load import Expected, apply_export, start_chain
+from vaultpy.index.runs import note_move
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, insert_snapshot, put_chain
 from vaultpy.index.sound import check_sound
 from vaultpy.manifest import About, Manifest, decode_about, open_manifest
@@ -99,6 +101,7 @@ def own_manifests(vault: Vault) -> tuple[list[Manifest], list[tuple[SnapshotId, 
 def _fill(index: Index, vault: Vault, identities: Sequence[Identity]) -> Rebuilt:
     manifests, unreadable = own_manifests(vault)
     mended = {one.repairs for one in manifests if one.repairs is not None}
+    last = {one.source: one.snapshot for one in manifests if one.state == SnapshotState.COMPLETE}
     chains: dict[SourceId, _Chain] = {}
     for manifest in manifests:
         whole = manifest.state == SnapshotState.COMPLETE and manifest.snapshot not in mended
@@ -107,16 +110,30 @@ def _fill(index: Index, vault: Vault, identities: Sequence[Identity]) -> Rebuilt
             with index.transaction():
                 source_id = _take_snapshot(index, manifest, identities, whole)
                 if whole:
-                    chain = chains[manifest.source] = _read_chain(index, vault, manifest, identities, chain, source_id)
+                    chain = _read_chain(index, vault, manifest, identities, chain, source_id)
+                    if manifest.snapshot == last[manifest.source]:
+                        # Not later: another source's snapshots may have stored its chunks anew, and moved them.
+                        check_sound(index, source_id)
+            chains[manifest.source] = chain
         except (DamageError, NoIdentity, ObjectNotFound) as error:
             unreadable.append((manifest.snapshot, error.message))
             chains[manifest.source] = _Chain(seq=chain.seq)
             with index.transaction():
                 # Known, and never built on: a snapshot in the store that the index does not know stops every run.
                 _take_snapshot(index, manifest, identities, whole=False)
-    for (source_id,) in index.rows("SELECT id FROM sources"):
-        check_sound(index, source_id)
+    _note_moves(index)
     return Rebuilt(int(index.value("SELECT count(*) FROM snapshots")), tuple(unreadable))
+
+
+def _note_moves(index: Index) -> None:
+    """Where a chunk of a source's newest snapshot has its home by a later snapshot of another source, the first one's next
+    export has to be whole, as it would have been without the rebuild."""
+    newest = index.rows(
+        "SELECT source_id, max(seq) FROM snapshots WHERE state = ? GROUP BY source_id", (State.COMPLETE,)
+    )
+    if any(has_moved(index, source_id, seq) for source_id, seq in newest):
+        with index.transaction():
+            note_move(index, max(seq for _, seq in newest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +167,16 @@ def _read_chain(
         counter = _Counter(read_export(checked_pieces(vault.store, ref), identities))
         apply_export(index, counter, expected, source_id=source_id, whole=not read, close_seq=before.seq)
         read.append((ref, counter.size))
+    # A run asks which blobs were stored since its parent, because chunks may have moved there.
+    index.run(_NOTE_RUN, {"source": source_id, "seq": manifest.sequence})
     check_blobs(index, source_id, manifest)
     put_chain(index, manifest.snapshot, read)
     return _Chain(manifest.sequence, tuple(read))
+
+
+_NOTE_RUN = """
+    UPDATE blobs SET run_no = (SELECT no FROM runs WHERE source_id = :source AND seq <= :seq ORDER BY seq DESC LIMIT 1)
+    WHERE run_no IS NULL"""
 
 
 class _Counter:
