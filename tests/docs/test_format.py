@@ -16,7 +16,7 @@ from fastcdc.fastcdc_py import GEAR  # type: ignore[import-untyped]
 from vaultpy import chunker, documents, export, manifest, model, purges, signature
 from vaultpy.age.format import MAX_HEADER_SIZE
 from vaultpy.blob import frames, seektable, writer
-from vaultpy.index import dump, load
+from vaultpy.index import dump, grammar
 from vaultpy.index.record import XATTR_PART
 from vaultpy.keys import FORM_LIMIT
 from vaultpy.ops.publish import CHAIN_LIMIT
@@ -75,7 +75,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def test_the_limits_are_those_of_the_code(text: str) -> None:
     assert {name: int(value) for name, value in rows(section(text, "Limits"))} == LIMITS
-    assert load.LINE_LIMIT == export.LINE_LIMIT
+    assert grammar.LINE_LIMIT == export.LINE_LIMIT
     assert {export.WINDOW_LIMIT, documents.WINDOW_LIMIT, frames.WINDOW_LIMIT} == {8 * 1024 * 1024}
 
 
@@ -98,20 +98,20 @@ def shapes(text: str) -> dict[str, str]:
 
 
 def test_inserts_are_as_they_are_read(text: str) -> None:
-    said = dict(load._insert(table, shape.encode()) for table, shape in shapes(text).items())
-    assert said == {name: pattern for name, pattern in load._PATTERNS if not name.startswith("-")}
+    said = dict(grammar._insert(table, shape.encode()) for table, shape in shapes(text).items())
+    assert said == {name: pattern for name, pattern in grammar._PATTERNS if not name.startswith("-")}
     assert set(said) == set(TABLES)
 
 
 def test_every_letter_for_a_value_is_explained(text: str) -> None:
     explained = [row[0] for row in rows(section(text, "Lines")) if re.fullmatch("(`.` ?)+", row[0])]
-    assert {one.encode() for one in re.findall("`(.)`", " ".join(explained))} == load._TOKENS.keys()
+    assert {one.encode() for one in re.findall("`(.)`", " ".join(explained))} == grammar._TOKENS.keys()
 
 
 def test_deletions_are_as_they_are_read(text: str) -> None:
     found = (row for row in rows(section(text, "Lines")) if row[0].strip("`") in TABLES and not SHAPE.fullmatch(row[1]))
     said = {f"-{table.strip('`')}": key.strip("`") for table, key in found}
-    patterns = {name: pattern.pattern for name, pattern in load._PATTERNS if name.startswith("-")}
+    patterns = {name: pattern.pattern for name, pattern in grammar._PATTERNS if name.startswith("-")}
     assert said == {name: re.findall(rb"WHERE (\w+) =", one)[0].decode() for name, one in patterns.items()}
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from vaultpy.index.db import Index
 from vaultpy.index.homes import homeless, refresh_homes
 from vaultpy.index.live import LiveFile, Owners
-from vaultpy.index.record import FileRow, NewBlob, Recorder, Reuse, Run, begin_run
-from vaultpy.index.reuse import find_reuse, suspect_files
+from vaultpy.index.record import FileRow, NewBlob, Recorder
+from vaultpy.index.reuse import Reuse, find_reuse, suspect_files
+from vaultpy.index.runs import Run, begin_run
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, ensure_source, insert_snapshot, set_state
 from vaultpy.model import BlobHash, ChunkHash, HostId, KeyId, Kind, SnapshotId, SourceId
 from vaultpy.ops.compare import Comparer, Place

@@ -16,7 +16,7 @@ from vaultpy.index.dump import delta_lines, whole_lines
 from vaultpy.index.homes import homes_at, open_homes
 from vaultpy.index.intervals import drop_unheld
 from vaultpy.index.load import Expected, apply_export, start_chain
-from vaultpy.index.record import last_move
+from vaultpy.index.runs import last_move
 from vaultpy.index.snapshots import SnapshotRow, forget_snapshots
 from vaultpy.index.sound import check_sound
 from vaultpy.model import Kind

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from vaultpy.index.db import Index
 from vaultpy.index.ids import COUNTER_BITS, COUNTER_MASK
-from vaultpy.index.record import Run
+from vaultpy.index.runs import Run
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.model import Problem
 

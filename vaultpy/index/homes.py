@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from vaultpy.index.db import Index
 from vaultpy.index.ids import COUNTER_BITS
-from vaultpy.index.record import Run
+from vaultpy.index.runs import Run
 
 
 def refresh_homes(index: Index, run: Run, *, whole: bool) -> None:

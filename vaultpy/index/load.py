@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from vaultpy.errors import DamageError, IndexDatabaseError, StoreFormatError
 from vaultpy.index import dump
 from vaultpy.index.db import Index
+from vaultpy.index.grammar import parse_line
 from vaultpy.index.ids import COUNTER_BITS, PREFIX_SIZE, prefix_seq
 from vaultpy.index.live import ensure_owner
 from vaultpy.index.record import XATTR_PART
 from vaultpy.model import CHUNK_LIMIT, HostId, Kind, SnapshotId, SourceId
 
-LINE_LIMIT = 64 * 1024
 BATCH = 4_096
-INT_LIMIT = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def apply_export(
     _read_header(source, whole)
     try:
         for line in source:
-            table, values = _parse(line)
+            table, values = parse_line(line)
             if table != reader.batch_table or len(reader.batch) >= BATCH:
                 reader.flush()
                 reader.batch_table = table
@@ -143,74 +142,6 @@ def _read_header(lines: Iterable[bytes], whole: bool) -> None:
         for line in dump.CREATE:
             if next(source, b"") != line:
                 raise DamageError("export has other tables than its format")
-
-
-def _parse(line: bytes) -> tuple[str, tuple[object, ...]]:
-    """A statement as its table (`-table` for a deletion) and its values."""
-    if len(line) > LINE_LIMIT:
-        raise DamageError("export has a line of more than 64 KiB")
-    for table, pattern in _PATTERNS:
-        match = pattern.fullmatch(line)
-        if match is not None:
-            return table, tuple(_value(token) for token in match[1].split(b","))
-    raise DamageError(f"export has a line that is not of its format: {line[:60]!r}")
-
-
-def _value(token: bytes) -> object:
-    if token == b"NULL":
-        return None
-    if token[:2] == b"X'":
-        return bytes.fromhex(token[2:-1].decode())
-    number = int(token)
-    if not -INT_LIMIT <= number < INT_LIMIT:
-        raise DamageError("export has a number of more than 64 bits")
-    return number
-
-
-_INT = rb"(?:0|-?[1-9][0-9]{0,18})"
-_UUID = rb"X'[0-9A-F]{32}'"
-_HASH = rb"X'[0-9A-F]{64}'"
-_HEX = rb"X'(?:[0-9A-F]{2})*'"
-_TOKENS = {
-    b"u": _UUID,
-    b"U": rb"(?:%s|NULL)" % _UUID,
-    b"h": _HASH,
-    b"H": rb"(?:%s|NULL)" % _HASH,
-    b"x": _HEX,
-    b"X": rb"(?:%s|NULL)" % _HEX,
-    b"i": _INT,
-    b"I": rb"(?:%s|NULL)" % _INT,
-    b"N": b"NULL",
-}
-
-
-def _insert(table: str, shape: bytes) -> tuple[str, re.Pattern[bytes]]:
-    values = b",".join(_TOKENS[bytes([one])] for one in shape)
-    return table, re.compile(rb"INSERT INTO %s VALUES \((%s)\);\n" % (table.encode(), values))
-
-
-def _delete(table: str, key: str, token: bytes) -> tuple[str, re.Pattern[bytes]]:
-    return f"-{table}", re.compile(rb"DELETE FROM %s WHERE %s = (%s);\n" % (table.encode(), key.encode(), token))
-
-
-_PATTERNS = (
-    # Most frequent first.  u: UUID, h: hash, x: bytes, i: integer, N: NULL; capitals may be NULL.
-    _insert("files", b"uuxiiiIiiiiiiXXHXIIIXIiN"),
-    _insert("chunks", b"hiui"),
-    _insert("file_chunks", b"uih"),
-    _insert("xattrs", b"uxix"),
-    _insert("directories", b"uuUx"),
-    _insert("blobs", b"uuhii"),
-    _insert("problems", b"uxxx"),
-    _insert("snapshots", b"uuii"),
-    _insert("sources", b"uux"),
-    _delete("files", "id", _UUID),
-    _delete("file_chunks", "file_id", _UUID),
-    _delete("xattrs", "file_id", _UUID),
-    _delete("chunks", "hash", _HASH),
-    _delete("blobs", "id", _UUID),
-    _delete("directories", "id", _UUID),
-)
 
 
 def _put_files(reader: _Reader, batch: list[tuple[object, ...]]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from vaultpy.index.db import Index
 from vaultpy.index.homes import open_homes
 from vaultpy.index.ids import COUNTER_BITS
-from vaultpy.index.record import Reuse, Run
+from vaultpy.index.reuse import Reuse
+from vaultpy.index.runs import Run
 
 
 def has_changed(index: Index, run: Run, reuse: Reuse) -> bool:

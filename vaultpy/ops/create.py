@@ -19,8 +19,9 @@ from vaultpy.events import Noticed, OnEvent, ProblemMet, StepBegan
 from vaultpy.index.db import Index, open_index
 from vaultpy.index.intervals import drop_unheld
 from vaultpy.index.live import Owners, has_files, root_directory
-from vaultpy.index.record import Recorder, Reuse, Run, begin_run, resume_run
-from vaultpy.index.reuse import find_reuse, suspect_files
+from vaultpy.index.record import Recorder
+from vaultpy.index.reuse import Reuse, find_reuse, suspect_files
+from vaultpy.index.runs import Run, begin_run, resume_run
 from vaultpy.index.snapshots import (
     Counts,
     SnapshotRow,

@@ -19,7 +19,7 @@ from vaultpy.export import WrittenExport, read_sql, write_export
 from vaultpy.index.db import Index
 from vaultpy.index.dump import delta_lines, whole_lines
 from vaultpy.index.homes import homeless, homes_at, open_homes, refresh_homes
-from vaultpy.index.record import Run, last_move
+from vaultpy.index.runs import Run, last_move
 from vaultpy.index.snapshots import (
     Counts,
     SnapshotRow,
