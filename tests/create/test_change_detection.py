@@ -287,3 +287,13 @@ def _with_inode(found: os.stat_result, inode: int) -> os.stat_result:
     numbers[stat.ST_INO] = inode
     more = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
     return os.stat_result(numbers, more)
+
+
+def test_a_clock_that_is_set_back_does_not_set_the_sequence_back(machine: Machine) -> None:
+    first = machine.snapshot()
+    machine.clock.advance(-7 * 24 * 3600 * SECOND)
+    (machine.tree / "new").write_bytes(b"new")
+    second = machine.snapshot()
+    assert second.seq == first.seq + 1
+    assert machine.newest().id == second.id
+    assert machine.comes_back()
