@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vaultpy.errors import StoreError
 from vaultpy.store.local import create_local
 
 Event = tuple[str, str]
@@ -138,10 +139,18 @@ def test_objects_are_for_their_owner_only(tmp_path: Path) -> None:
     assert modes == {"store": 0o700, "a": 0o700, "b": 0o600}
 
 
-def test_a_link_in_the_folder_is_no_object(tmp_path: Path) -> None:
+def test_a_link_in_the_folder_is_refused_not_followed_and_not_left_out(tmp_path: Path) -> None:
     store = create_local(tmp_path / "store")
     (tmp_path / "outside").write_bytes(b"not ours")
     (store.root / "link").symlink_to(tmp_path / "outside")
-    (store.root / "folder").symlink_to(tmp_path)
+    with pytest.raises(StoreError):
+        store.stat("link")
+    with pytest.raises(StoreError):
+        store.get("link")
+    with pytest.raises(StoreError):
+        list(store.list(""))
+    with pytest.raises(StoreError):
+        store.put("link", b"not ours")
+    store.delete("link")
     assert list(store.list("")) == []
-    assert store.stat("link") is None
+    assert (tmp_path / "outside").read_bytes() == b"not ours"

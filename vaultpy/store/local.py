@@ -2,20 +2,23 @@
 
     put:  temporary name → write → fsync → link to the final name (create-only, atomic) → fsync of the folder
 
-Where a file system has no hard links, an O_EXCL reservation stands for the link: an empty file under a lock name says who
-renames, and rename makes the object appear whole.  What dies on the way leaves a temporary file that no listing shows and
-that a later put sweeps away after a day.
+Where a file system has no hard links, a locked reservation stands for the link: whoever holds it looks whether the name is
+free and renames.  What dies on the way leaves a temporary file that no listing shows and that a later put sweeps away after
+a day.
+
+A disk that is unmounted leaves an empty folder behind, in which nothing is ever found.  So before "not there" is believed,
+and before a listing counts as whole, the root must still be the folder that was opened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,8 +38,9 @@ from vaultpy.store.bodies import body_pieces, check_name, same_bytes
 TEMPORARY = ".vaultpy-tmp"
 """Folder of unfinished puts, in the store's root: one file system with the objects, and in no listing."""
 
-STALE_SECONDS = 24 * 3600
-RESERVED_SECONDS = 60
+STALE = 24 * 3600 * 10**9
+"""Nanoseconds after which an unfinished put is nobody's any more."""
+
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 
 
@@ -44,15 +48,20 @@ class LocalStore:
     """Objects as files below `root`.  Safe for several threads and several processes."""
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            raise NoStore(f"store folder {root} does not exist", hint="check the path, or mount the disk it lies on")
         self.root = root
         self.url = f"file://{root}"
+        with _translated("open", str(root)):
+            identity = self._root_identity()
+        if identity is None:
+            raise NoStore(f"store folder {root} does not exist", hint="check the path, or mount the disk it lies on")
+        self._identity = identity
+        self._durable_folders: set[Path] = set()
         self._swept = False
 
     def put(self, name: str, body: Body) -> None:
-        target = self._path(name)
         with _translated("put", name):
+            target = self._path(name)
+            self._check_root()
             self._sweep()
             temporary = self._write_temporary(body)
             try:
@@ -79,19 +88,24 @@ class LocalStore:
             try:
                 found = os.lstat(self._path(name))
             except (FileNotFoundError, NotADirectoryError):
+                self._check_root()
                 return None
+            if stat.S_ISLNK(found.st_mode):
+                raise _symlink_found(name)
             return ObjectInfo(name, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with _translated("list", prefix or "everything"):
             yield from self._walk("", prefix)
+            self._check_root()
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
         with _translated("delete", name):
+            path = self._path(name)
             try:
                 os.unlink(path)
             except (FileNotFoundError, NotADirectoryError):
+                self._check_root()
                 return
             _sync_folder(path.parent)
 
@@ -105,9 +119,26 @@ class LocalStore:
             finally:
                 temporary.unlink()
 
+    def _root_identity(self) -> tuple[int, int] | None:
+        """Device and inode of the root; None where there is no such folder."""
+        try:
+            found = os.stat(self.root)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+    def _check_root(self) -> None:
+        if self._root_identity() != self._identity:
+            raise StoreUnavailable(f"store folder {self.root} is not the one it was", hint="is its disk still mounted?")
+
     def _path(self, name: str) -> Path:
+        """Where an object lies.  Folders that are symlinks are refused here as in listings, so that the two agree."""
         check_name(name)
-        return self.root / name
+        target = self.root / name
+        for parent in target.parents[: name.count("/")]:
+            if parent.is_symlink():
+                raise _symlink_found(str(parent.relative_to(self.root)))
+        return target
 
     def _temporary_path(self) -> Path:
         folder = self.root / TEMPORARY
@@ -130,14 +161,17 @@ class LocalStore:
         return path
 
     def _make_folders(self, folder: Path) -> None:
-        """Make a folder and those above it, each durable before anything is put into it."""
-        if folder == self.root or folder.is_dir():
+        """Make a folder and those above it, each durable before anything is put into it.
+
+        Once per process also for a folder that is there: whoever made it may have died, or be waiting, before its fsync.
+        """
+        if folder == self.root or (folder in self._durable_folders and folder.is_dir()):
             return
         self._make_folders(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        # Also where another process made it just now: it may not have synced it yet.
         _sync_folder(folder.parent)
+        self._durable_folders.add(folder)
 
     def _give_name(self, temporary: Path, target: Path, name: str, body: Body) -> None:
         try:
@@ -151,32 +185,12 @@ class LocalStore:
         _sync_folder(target.parent)
 
     def _rename_reserved(self, temporary: Path, target: Path, name: str, body: Body) -> None:
-        """Create-only without links: whoever makes the reservation renames; nobody else may."""
-        reservation = self.root / TEMPORARY / ("reserved-" + hashlib.sha256(name.encode()).hexdigest())
-        if not self._reserve(reservation):
-            if target.exists():
-                self._accept_existing(target, name, body)
-                return
-            raise StoreUnavailable(f"object {name} is being put by another process", hint="try again")
-        try:
-            if target.exists():
+        """Create-only without links: only the holder of the name's reservation looks and renames."""
+        with _reserved(self.root / TEMPORARY / f"reserved-{hashlib.sha256(name.encode()).hexdigest()}"):
+            if os.path.lexists(target):
                 self._accept_existing(target, name, body)
             else:
                 os.rename(temporary, target)
-        finally:
-            reservation.unlink(missing_ok=True)
-
-    def _reserve(self, reservation: Path) -> bool:
-        """Make the reservation; one that its process died over is taken away first: between making and removing it there
-        are two system calls, so a minute is very long."""
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - reservation.stat().st_mtime > RESERVED_SECONDS:
-                reservation.unlink()
-        try:
-            os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
-            return False
-        return True
 
     def _accept_existing(self, target: Path, name: str, body: Body) -> None:
         fd = self._open(target, name)
@@ -193,8 +207,7 @@ class LocalStore:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
-            if not self.root.is_dir():
-                raise StoreUnavailable(f"store folder {self.root} is gone", hint="is its disk mounted?") from None
+            self._check_root()
             raise ObjectNotFound(f"object {name} is not in the store") from None
         mode = os.fstat(fd).st_mode
         if stat.S_ISDIR(mode):
@@ -214,10 +227,13 @@ class LocalStore:
                 )
         except FileNotFoundError:
             if folder:
-                return  # deleted since its parent was listed: so were the objects in it
+                return  # removed since its parent was listed, as were the objects in it; the root is looked at in the end
             raise
         for shown, entry in entries:
             name = folder + shown
+            if entry.is_symlink() and _may_hold(name + "/", prefix):
+                # To leave it out would be to call what lies behind it gone: a prune would then believe it.
+                raise _symlink_found(name)
             if shown == TEMPORARY + "/" or not _may_hold(name, prefix):
                 continue
             if shown.endswith("/"):
@@ -237,11 +253,11 @@ class LocalStore:
         folder = self.root / TEMPORARY
         if not folder.is_dir():
             return
-        limit = time.time() - STALE_SECONDS
+        limit = self.clock() - STALE
         with os.scandir(folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < limit:
+                    if entry.stat(follow_symlinks=False).st_mtime_ns < limit:
                         os.unlink(entry)
 
 
@@ -253,6 +269,41 @@ def create_local(root: Path) -> LocalStore:
         for folder in missing:
             _sync_folder(folder.parent)
     return LocalStore(root)
+
+
+@contextlib.contextmanager
+def _reserved(path: Path) -> Iterator[None]:
+    """Hold a reservation, after waiting for whoever has it.
+
+    A lock on the file rather than its existence: the kernel drops the lock of a process that dies, so a killed put does not
+    keep the next run from putting the same manifest again.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not _is_at(fd, path):
+                continue  # the one we waited for has removed it: a lock on that file keeps nobody out
+            try:
+                yield
+            finally:
+                os.unlink(path)
+            return
+        finally:
+            os.close(fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _symlink_found(name: str) -> StoreContradiction:
+    return StoreContradiction(
+        f"store has a symbolic link at {name}", hint="mount what it points to in its place instead"
+    )
 
 
 def _may_hold(name: str, prefix: str) -> bool:
