@@ -65,7 +65,14 @@ def make_client(location: S3Location) -> S3Client:
         ) from error
     # At botocore's own place: what is registered for one operation runs before what is registered for all.
     client.meta.events.register_last("before-call.s3", _send_small_at_once)
+    client.meta.events.register("before-call.s3.HeadBucket", _follow_no_further)
     return client
+
+
+def _follow_no_further(params: Any, **_: object) -> None:
+    """botocore asks by HEAD where a redirect names no region; a server that redirects that, too, would send it round for
+    ever."""
+    params["context"]["s3_redirect"]["redirected"] = True
 
 
 def _send_small_at_once(params: Any, **_: object) -> None:

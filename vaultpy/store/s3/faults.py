@@ -102,7 +102,7 @@ def fault_of_code(code: str, status: int, message: str, *, what: str, after: flo
     if code == "NoSuchBucket":
         return NoStore(f"{what}: the bucket does not exist", hint=_CHECK_BUCKET)
     if code == "InvalidObjectState":
-        return StoreError(f"{what}: the object is in an archive ({said})", hint=_THAW)
+        return StoreDenied(f"{what}: the object is in an archive ({said})", hint=_THAW)
     denied = _denied(code, status, f"{what}: ", said)
     if denied is not None:
         return denied

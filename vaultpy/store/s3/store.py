@@ -98,7 +98,8 @@ class S3Store:
     def _put_once(self, name: str, body: Body, size: int, md5: str) -> None:
         what = self._what("put", name)
         headers = self._put_headers(name)
-        if self._conditional:
+        conditional = self._conditional
+        if conditional:
             headers["IfNoneMatch"] = "*"
         try:
             with open_body(name, body) as sent:
@@ -111,7 +112,12 @@ class S3Store:
                     **headers,
                 )
         except ClientError as error:
-            self._after_refused_put(error, name, body, size, md5)
+            if conditional and (http_status(error) == 501 or error_code(error) == "NotImplemented"):
+                # An extra that this server does not have: remembered, so that it costs a thread one request a run.
+                self._conditional = False
+                self._put_once(name, body, size, md5)
+                return
+            self._after_refused_put(error, name, body, size)
         except (BotoCoreError, ResponseParserError) as error:
             raise fault_of_client(error, what) from error
         else:
@@ -132,17 +138,12 @@ class S3Store:
             headers["ObjectLockRetainUntilDate"] = until
         return headers
 
-    def _after_refused_put(self, error: ClientError, name: str, body: Body, size: int, md5: str) -> None:
+    def _after_refused_put(self, error: ClientError, name: str, body: Body, size: int) -> None:
         """Return where the object is there all the same; raise otherwise."""
-        if self._conditional and (http_status(error) == 501 or error_code(error) == "NotImplemented"):
-            # An extra that this server does not have; remembered, so that it costs one request a run.
-            self._conditional = False
-            self._put_once(name, body, size, md5)
-            return
         if http_status(error) == 412 or error_code(error) == "ConditionalRequestConflict":
             self._accept_existing(name, body, size)
             return
-        raise fault_of_answer(error, self._what("put", name), self._clock()) from error
+        raise _none_missing(fault_of_answer(error, self._what("put", name), self._clock())) from error
 
     def _accept_existing(self, name: str, body: Body, size: int) -> None:
         """A 412 after a lost answer is our own success, when what lies there is what we put."""
@@ -210,7 +211,7 @@ class S3Store:
                 Bucket=self._location.bucket, Prefix=self._root + prefix, MaxKeys=keys, **going_on
             )
         except ClientError as error:
-            raise fault_of_answer(error, what, self._clock()) from error
+            raise _none_missing(fault_of_answer(error, what, self._clock())) from error
         except (BotoCoreError, ResponseParserError) as error:
             raise fault_of_client(error, what) from error
 
@@ -227,6 +228,11 @@ class S3Store:
 
     def _what(self, verb: str, name: str) -> str:
         return f"bucket {self._location.bucket}: {verb} {name}"
+
+
+def _none_missing(fault: StoreError) -> StoreError:
+    """A put and a listing ask for no object, so there none can be "not found": that is for get alone to say."""
+    return StoreContradiction(fault.message) if isinstance(fault, ObjectNotFound) else fault
 
 
 def _in_parts(body: Body) -> Iterator[bytes]:
