@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaultpy.age import Identity, Recipient, X25519Identity, parse_identity
+from vaultpy.durable import sync_folder
 from vaultpy.errors import ConfigError, DamageError, UsageError
 from vaultpy.model import HostId, StoreId, host_id_of
 from vaultpy.signature import SigningKey, load_signing_key
@@ -168,8 +169,4 @@ def _write(path: Path, text: str) -> None:
     finally:
         os.close(fd)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vaultpy.config.load import load_config
 from vaultpy.config.values import StoreKeyConfig
+from vaultpy.durable import sync_folder
 from vaultpy.errors import ConfigError
 
 _KEY_TABLE = re.compile(r"(?ms)^\[key\][^\n]*\n.*?(?=^\[|\Z)")
@@ -47,8 +48,4 @@ def _replace(path: Path, text: str, key: StoreKeyConfig) -> None:
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

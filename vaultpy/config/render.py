@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from vaultpy.config.values import DEFAULT_BLOB_SIZE, DEFAULT_COMPRESSION, DEFAULT_UPLOADS, Config, SourceConfig
+from vaultpy.durable import sync_folder
 from vaultpy.errors import ConfigError
 
 _MiB = 1 << 20
@@ -157,7 +158,7 @@ def write_config(path: Path, text: str) -> None:
             _give_name(temporary, path)  # durable before visible
         finally:
             Path(temporary).unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from error
 
@@ -166,7 +167,7 @@ def _make_folder(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in missing:
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _give_name(temporary: str, path: Path) -> None:
@@ -181,11 +182,3 @@ def _give_name(temporary: str, path: Path) -> None:
             Path(temporary).replace(path)
     except FileExistsError as error:
         raise ConfigError(f"{path}: is there already", hint="use it, or move it away") from error
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

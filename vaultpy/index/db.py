@@ -18,6 +18,7 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
+from vaultpy.durable import sync_folder
 from vaultpy.errors import IndexDatabaseError
 from vaultpy.index import schema
 
@@ -132,7 +133,7 @@ def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
         index.run_many("INSERT INTO meta VALUES (?, ?)", (meta or {}).items())
         index.run("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
         index.run("INSERT INTO alembic_version VALUES (?)", (REVISION,))
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return index
 
 
@@ -252,11 +253,3 @@ _HINTS = {
     sqlite3.SQLITE_NOTADB: "move it away and bring it back with: vaultpy index rebuild",
     sqlite3.SQLITE_BUSY: "another process holds it; try again when that has ended",
 }
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -7,12 +7,12 @@ its name when it is whole; the old one is kept as index.sqlite.old.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vaultpy.age import Identity
+from vaultpy.durable import sync_folder
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound
 from vaultpy.events import OnEvent, StepBegan
 from vaultpy.export import read_export
@@ -56,7 +56,7 @@ def rebuild_index(vault: Vault, identities: Sequence[Identity], on_event: OnEven
         rebuilt = _fill(index, vault, [vault.host.index_key, *identities])
     _put_aside(path)
     fresh.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return rebuilt
 
 
@@ -220,11 +220,3 @@ def _row(manifest: Manifest, about: About | None, whole: bool) -> SnapshotRow:
         counts=Counts(about.files, about.bytes, about.new_bytes, about.stored_bytes) if about else None,
         problems=about.problems if about else 0,
     )
-
-
-def _sync_folder(folder: os.PathLike[str]) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

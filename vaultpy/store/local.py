@@ -22,6 +22,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from vaultpy.durable import sync_folder
 from vaultpy.errors import (
     NoStore,
     ObjectExists,
@@ -107,7 +108,7 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
                 return
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def clock(self) -> int:
         with _translated("read the clock of", "the store"):
@@ -170,7 +171,7 @@ class LocalStore:
         self._make_folders(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         self._durable_folders.add(folder)
 
     def _give_name(self, temporary: Path, target: Path, name: str, body: Body) -> None:
@@ -182,7 +183,7 @@ class LocalStore:
             if error.errno not in _NO_LINKS:
                 raise
             self._rename_reserved(temporary, target, name, body)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def _rename_reserved(self, temporary: Path, target: Path, name: str, body: Body) -> None:
         """Create-only without links: only the holder of the name's reservation looks and renames."""
@@ -267,7 +268,7 @@ def create_local(root: Path) -> LocalStore:
         missing = [folder for folder in (root, *root.parents) if not folder.exists()]
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in missing:
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
     return LocalStore(root)
 
 
@@ -328,14 +329,6 @@ def _write_all(fd: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager
