@@ -15,7 +15,7 @@ from vaultpy.config import SourceConfig
 from vaultpy.errors import IndexDatabaseError, SourceError, StoreError, StoreFull, StoreUnavailable, VaultpyError
 from vaultpy.index.db import Index, open_index
 from vaultpy.model import ProblemKind
-from vaultpy.ops import create as create_module
+from vaultpy.ops import prepare
 from vaultpy.ops.create import CreateOptions, create_snapshots
 from vaultpy.source import read
 from vaultpy.store import names
@@ -53,7 +53,7 @@ def test_a_full_disk_under_the_index_is_the_indexs_failure(machine: Machine, mon
         return index
 
     with monkeypatch.context() as patch:
-        patch.setattr(create_module, "open_index", open_small)
+        patch.setattr(prepare, "open_index", open_small)
         with pytest.raises(IndexDatabaseError) as caught:
             machine.create()
     assert not isinstance(caught.value, SourceError | StoreError)

@@ -16,55 +16,30 @@ from vaultpy.age import parse_recipient
 from vaultpy.config import SourceConfig
 from vaultpy.errors import SourceError, StoreContradiction, UsageError, VaultpyError
 from vaultpy.events import Noticed, OnEvent, ProblemMet, StepBegan
-from vaultpy.index.db import Index, open_index
-from vaultpy.index.intervals import drop_unheld
-from vaultpy.index.live import Owners, has_files, root_directory
+from vaultpy.index.db import Index
+from vaultpy.index.live import Owners, root_directory
 from vaultpy.index.record import Recorder
 from vaultpy.index.reuse import Reuse, find_reuse, suspect_files
 from vaultpy.index.runs import Run, begin_run, resume_run
-from vaultpy.index.snapshots import (
-    Counts,
-    SnapshotRow,
-    State,
-    all_snapshots,
-    complete_snapshot_at,
-    ensure_source,
-    find_snapshot,
-    forget_snapshots,
-    get_problems,
-    last_complete_seq,
-)
+from vaultpy.index.snapshots import Counts, SnapshotRow, State, ensure_source, find_snapshot
 from vaultpy.lock import hold_lock
 from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
 from vaultpy.ops.changed import has_changed
 from vaultpy.ops.compare import Comparer, Tally
 from vaultpy.ops.pack import Packer, PackSettings
-from vaultpy.ops.publish import Draft, confirm, finish_unconfirmed, look_again, publish, publish_partial
-from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.survey import (
-    Metadata,
-    list_marked,
-    list_metadata,
-    present_blobs,
-    refuse_unknown,
-    unknown_own_snapshots,
-)
+from vaultpy.ops.prepare import clear_scratch, open_or_make_index, own_things, prepare
+from vaultpy.ops.publish import Draft, confirm, look_again, publish, publish_partial
+from vaultpy.ops.survey import list_marked, present_blobs
 from vaultpy.ops.take import Taker
+from vaultpy.ops.vet import vet_roots
 from vaultpy.ops.wrapped import load_wrapped_keys
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.roots import Roots, plan_roots
 from vaultpy.source.walk import Folder, WalkOptions, walk
-from vaultpy.state import StatePaths
-from vaultpy.store.base import Store
-from vaultpy.store.local import LocalStore
 from vaultpy.vault import Vault
 
 LOOKS = 3
 """How often a run stores anew what its second look found missing, before it gives the store up."""
-
-EMPTY_ROOT = (
-    "empty, and was not at the last snapshot: is its disk mounted? (if this is right, take it out of the source)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,45 +89,12 @@ def create_snapshots(
         )
         clear_scratch(vault)
         index = stack.enter_context(open_or_make_index(vault, on_event))
-        metadata = prepare(vault, index)
-        return [_create_or_note(vault, index, metadata, source, options, on_event) for source in sources]
-
-
-def open_or_make_index(vault: Vault, on_event: OnEvent) -> Index:
-    """This host's index; where it is lost, rebuilt from the snapshots that this host has in the store."""
-    if not vault.paths.index.exists():
-        rebuilt = rebuild_index(vault, [], on_event)
-        if rebuilt.snapshots:
-            on_event(Noticed(f"the index was lost: rebuilt it from {rebuilt.snapshots} snapshots", warning=True))
-    return open_index(vault.paths.index)
-
-
-def clear_scratch(vault: Vault) -> None:
-    """Remove what a dead run left in the scratch folder; the lock is held, so nobody is using it."""
-    if vault.paths.scratch.is_dir():
-        for path in vault.paths.scratch.iterdir():
-            path.unlink()
-
-
-def prepare(vault: Vault, index: Index) -> Metadata:
-    """Bring the index and the store together before a run: finish what was decided, stop where the store knows more of
-    this host than the index, forget what is gone."""
-    metadata = list_metadata(vault.store)
-    refuse_unknown(unknown_own_snapshots(vault, index, metadata), index)
-    finish_unconfirmed(vault, index)
-    metadata = list_metadata(vault.store)
-    gone = [
-        row.id for row in all_snapshots(index) if row.id not in metadata.manifests and row.state != State.PUBLISHING
-    ]
-    if gone:
-        with index.transaction():
-            forget_snapshots(index, gone)
-        drop_unheld(index)
-    return metadata
+        prepare(vault, index)
+        return [_create_or_note(vault, index, source, options, on_event) for source in sources]
 
 
 def _create_or_note(
-    vault: Vault, index: Index, metadata: Metadata, source: SourceConfig, options: CreateOptions, on_event: OnEvent
+    vault: Vault, index: Index, source: SourceConfig, options: CreateOptions, on_event: OnEvent
 ) -> Created:
     began = time.monotonic()
     try:
@@ -166,14 +108,15 @@ def _create_one(vault: Vault, index: Index, source: SourceConfig, options: Creat
     started = vault.clock()
     source_id, source_uuid = ensure_source(index, source.name, vault.host.id, started // 1_000_000, vault.random)
     roots = plan_roots(source.paths, one_file_system=source.one_file_system)
-    problems = [*roots.problems, *_vet_roots(index, source_id, roots)]
+    problems = [*roots.problems, *vet_roots(index, source_id, roots)]
     if len({one.path for one in problems}) >= len(roots.roots) + len(roots.problems):
         raise SourceError(
             f"source {source.name}: none of its paths can be read ({_reasons(problems)})", hint="no snapshot was made"
         )
     for problem in problems:
         on_event(ProblemMet(problem))
-    attempt = _Attempt(vault, index, source, source_uuid, source_id, options, on_event, started)
+    subject = _Subject(source, source_id, source_uuid, started)
+    attempt = _Attempt(vault, index, subject, options, on_event)
     return attempt.create(begin_run(index, source_id, started // 1_000_000, vault.random), roots, problems)
 
 
@@ -181,56 +124,25 @@ def _reasons(problems: Iterable[Problem]) -> str:
     return "; ".join(sorted({f"{os.fsdecode(one.path)!r}: {one.detail}" for one in problems}))
 
 
-def _vet_roots(index: Index, source_id: int, roots: Roots) -> list[Problem]:
-    """Roots that were not empty and now are: an unmounted disk is unreadable, not "all deleted"."""
-    parent_seq = last_complete_seq(index, source_id)
-    if parent_seq is None:
-        return []
-    parent = complete_snapshot_at(index, source_id, parent_seq)
-    blamed = {one.path for one in get_problems(index, parent.id) if one.detail == EMPTY_ROOT}
-    found = []
-    for path, _ in roots.roots:
-        if _is_empty_folder(path) and (path in blamed or _had_files(index, source_id, path)):
-            found.append(Problem(path, ProblemKind.UNREADABLE, EMPTY_ROOT))
-    return found
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a run is about: the source, as it is configured and as the index and the store know it, and when it began."""
 
-
-def _is_empty_folder(path: bytes) -> bool:
-    try:
-        with os.scandir(path) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return False
-
-
-def _had_files(index: Index, source_id: int, path: bytes) -> bool:
-    directory_id = root_directory(index, source_id)
-    for name in filter(None, path.split(b"/")):
-        if directory_id is None:
-            return False
-        directory_id = index.value(
-            "SELECT id FROM directories WHERE parent_id = ? AND name = ? AND last_seq IS NULL", (directory_id, name)
-        )
-    return directory_id is not None and has_files(index, directory_id)
+    config: SourceConfig
+    id: int
+    uuid: SourceId
+    started: int
 
 
 class _Attempt:
     """One run over one source, until a second look is clean."""
 
     def __init__(
-        self,
-        vault: Vault,
-        index: Index,
-        source: SourceConfig,
-        source_uuid: SourceId,
-        source_id: int,
-        options: CreateOptions,
-        on_event: OnEvent,
-        started: int,
+        self, vault: Vault, index: Index, subject: _Subject, options: CreateOptions, on_event: OnEvent
     ) -> None:
-        self._vault, self._index, self._source, self._options = vault, index, source, options
-        self._source_uuid, self._source_id, self._on_event, self._started = source_uuid, source_id, on_event, started
-        self._last_partial = started
+        self._vault, self._index, self._subject = vault, index, subject
+        self._options, self._on_event = options, on_event
+        self._last_partial = subject.started
         self._new_bytes = self._stored_bytes = 0
         self._wrapped = load_wrapped_keys(vault)
 
@@ -247,7 +159,7 @@ class _Attempt:
             snapshot = publish(self._vault, self._index, run, draft, reuse.blobs | stored)
             row = find_snapshot(self._index, snapshot)
             assert row is not None
-            missing = look_again(self._vault, self._index, row, self._source_id)
+            missing = look_again(self._vault, self._index, row, self._subject.id)
             confirm(self._index, snapshot, clean=not missing)
             if not missing:
                 return self._result(replace(row, state=State.COMPLETE), tally)
@@ -271,7 +183,7 @@ class _Attempt:
         Returns what was met, and the ids of the blobs that were stored for it.
         """
         vault, index = self._vault, self._index
-        self._on_event(StepBegan(f"snapshot of {self._source.name}"))
+        self._on_event(StepBegan(f"snapshot of {self._subject.config.name}"))
         names = OwnerNames()
         owners = Owners(index, lambda uid, gid: (names.user(uid), names.group(gid)))
         recorder = Recorder(index, run, reuse)
@@ -279,7 +191,7 @@ class _Attempt:
         recipients = [parse_recipient(vault.key.recipient)]
         with Packer(vault.store, recipients, settings, random=vault.random, clock=vault.clock) as packer:
             comparer = Comparer(
-                index, self._source_id, owners, self._source.compare, suspect_files(index, run, reuse.blobs)
+                index, self._subject.id, owners, self._subject.config.compare, suspect_files(index, run, reuse.blobs)
             )
             taker = Taker(
                 recorder,
@@ -287,7 +199,7 @@ class _Attempt:
                 owners,
                 comparer.tally,
                 key_id=vault.key.id,
-                has_history=root_directory(index, self._source_id) is not None,
+                has_history=root_directory(index, self._subject.id) is not None,
                 random=vault.random,
                 clock=vault.clock,
                 on_event=self._on_event,
@@ -307,7 +219,7 @@ class _Attempt:
             yield folder
 
     def _walk_options(self) -> WalkOptions:
-        source = self._source
+        source = self._subject.config
         return WalkOptions(
             exclude=source.exclude,
             exclude_caches=source.exclude_caches,
@@ -324,12 +236,12 @@ class _Attempt:
 
     def _draft(self, tally: Tally, repairs: SnapshotId | None) -> Draft:
         return Draft(
-            source=self._source_uuid,
-            source_name=self._source.name,
+            source=self._subject.uuid,
+            source_name=self._subject.config.name,
             host_name=os.uname().nodename,
-            paths=self._source.paths,
-            tags=tuple(dict.fromkeys((*self._source.tags, *self._options.tags))),
-            started=self._started,
+            paths=self._subject.config.paths,
+            tags=tuple(dict.fromkeys((*self._subject.config.tags, *self._options.tags))),
+            started=self._subject.started,
             counts=Counts(tally.files, tally.bytes, self._new_bytes, self._stored_bytes),
             problems=tuple(tally.problems),
             wrapped_keys=self._wrapped,
@@ -338,25 +250,10 @@ class _Attempt:
 
     def _result(self, snapshot: SnapshotRow | None, tally: Tally) -> Created:
         return Created(
-            self._source.name,
+            self._subject.config.name,
             snapshot,
             tuple(tally.problems),
             tuple(tally.left_out),
             tally.skipped,
             tally.unchanged,
         )
-
-
-def own_things(paths: StatePaths, store: Store | None) -> frozenset[tuple[int, int]]:
-    """Device and inode of what a run never reads: the state folder, the secrets beside the config, a local store."""
-    own = [paths.folder, paths.secrets, paths.copy, paths.index]
-    if isinstance(store, LocalStore):
-        own.append(store.root)
-    found = set()
-    for path in own:
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        found.add((status.st_dev, status.st_ino))
-    return frozenset(found)

@@ -11,7 +11,7 @@ from vaultpy.index.db import create_index, open_index
 from vaultpy.index.live import LiveFile, Owners
 from vaultpy.model import Kind, Problem
 from vaultpy.ops.compare import Comparer, Place
-from vaultpy.ops.create import own_things
+from vaultpy.ops.prepare import own_things
 from vaultpy.source.roots import plan_roots
 from vaultpy.source.walk import WalkOptions, walk
 from vaultpy.state import load_host, state_paths

@@ -142,13 +142,19 @@ def confirm(index: Index, snapshot: SnapshotId, *, clean: bool) -> None:
 
 
 def finish_unconfirmed(vault: Vault, index: Index) -> None:
-    """Publish to its end what an earlier run had decided: the same bytes, then the second look."""
+    """Publish to its end what an earlier run had decided: the same bytes, then the second look.
+
+    What somebody removed while we were away would come back from the dead, and what has lost blobs to a prune since (for
+    which nothing was published, so that nothing kept them) would be a snapshot that is not whole: both are forgotten, and
+    the run that follows makes its own.
+    """
     for snapshot, message, signature in unconfirmed(index):
         row, source_id = _row_and_source(index, snapshot)
-        if snapshot in list_marked(vault.store).snapshots:
-            # Somebody removed it, or is about to; putting it again would bring it back from the dead.  It stays known, in
-            # case its manifest is still there, and is forgotten with the next listing that does not show it.
-            confirm(index, snapshot, clean=False)
+        is_there = vault.store.stat(names.manifest_name(snapshot)) is not None
+        is_removed = snapshot in list_marked(vault.store).snapshots
+        if is_removed or (not is_there and look_again(vault, index, row, source_id)):
+            with index.transaction():
+                forget_snapshots(index, [snapshot])
             continue
         put_manifest(vault, snapshot, message, signature)
         confirm(index, snapshot, clean=not look_again(vault, index, row, source_id))

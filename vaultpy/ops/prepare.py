@@ -1,0 +1,64 @@
+"""Before a run: the index is there, agrees with the store, and knows what must never be read."""
+
+from __future__ import annotations
+
+import os
+
+from vaultpy.events import Noticed, OnEvent
+from vaultpy.index.db import Index, open_index
+from vaultpy.index.intervals import drop_unheld
+from vaultpy.index.snapshots import State, all_snapshots, forget_snapshots
+from vaultpy.ops.publish import finish_unconfirmed
+from vaultpy.ops.rebuild import rebuild_index
+from vaultpy.ops.survey import list_metadata, refuse_unknown, unknown_own_snapshots
+from vaultpy.state import StatePaths
+from vaultpy.store.base import Store
+from vaultpy.store.local import LocalStore
+from vaultpy.vault import Vault
+
+
+def open_or_make_index(vault: Vault, on_event: OnEvent) -> Index:
+    """This host's index; where it is lost, rebuilt from the snapshots that this host has in the store."""
+    if not vault.paths.index.exists():
+        rebuilt = rebuild_index(vault, [], on_event)
+        if rebuilt.snapshots:
+            on_event(Noticed(f"the index was lost: rebuilt it from {rebuilt.snapshots} snapshots", warning=True))
+    return open_index(vault.paths.index)
+
+
+def clear_scratch(vault: Vault) -> None:
+    """Remove what a dead run left in the scratch folder; the lock is held, so nobody is using it."""
+    if vault.paths.scratch.is_dir():
+        for path in vault.paths.scratch.iterdir():
+            path.unlink()
+
+
+def prepare(vault: Vault, index: Index) -> None:
+    """Bring the index and the store together before a run: finish what was decided, stop where the store knows more of
+    this host than the index, forget what is gone."""
+    metadata = list_metadata(vault.store)
+    refuse_unknown(unknown_own_snapshots(vault, index, metadata), index)
+    finish_unconfirmed(vault, index)
+    metadata = list_metadata(vault.store)
+    gone = [
+        row.id for row in all_snapshots(index) if row.id not in metadata.manifests and row.state != State.PUBLISHING
+    ]
+    if gone:
+        with index.transaction():
+            forget_snapshots(index, gone)
+        drop_unheld(index)
+
+
+def own_things(paths: StatePaths, store: Store | None) -> frozenset[tuple[int, int]]:
+    """Device and inode of what a run never reads: the state folder, the secrets beside the config, a local store."""
+    own = [paths.folder, paths.secrets, paths.copy, paths.index]
+    if isinstance(store, LocalStore):
+        own.append(store.root)
+    found = set()
+    for path in own:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
