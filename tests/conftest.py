@@ -1,11 +1,21 @@
-"""Servers that whole test folders share: started once, each test in a bucket of its own."""
+"""Servers that whole test folders share: started once, each test in a bucket of its own.
+
+Generated cases are the same ones wherever CI is set, so that a change is blamed for what it broke; elsewhere every run
+searches on.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from s3server import Server, rclone_path, serve_rclone
+
+settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
