@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from world import HOUR, World, make_world
+from world import HOUR, Died, World, make_world
 
 from vaultpy.events import ignore
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.lock import hold_lock
 from vaultpy.ops.catalog import read_catalog
 from vaultpy.ops.create import CreateOptions, create_snapshots
-from vaultpy.ops.prune import apply_prune, plan_prune
+from vaultpy.ops.findings import Depth
+from vaultpy.ops.needs import Pardon
+from vaultpy.ops.prune import PruneOptions, apply_prune, plan_prune
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.remove import apply_removal, plan_removal
 from vaultpy.ops.restore import RestoreOptions, restore
+from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.store import names
 
 
 @pytest.fixture
@@ -93,3 +97,38 @@ def test_no_export_stands_on_chunks_that_moved_to_blobs_that_went(world: World, 
     for snapshot in (first, second):
         assert comes_back(world, snapshot, here=True)
         assert comes_back(world, snapshot, here=False)
+
+
+@pytest.mark.parametrize("end", [".sig", ".zst"], ids=["signature", "manifest"])
+def test_what_a_dead_run_decided_is_not_published_when_its_blobs_have_gone(world: World, end: str) -> None:
+    (world.folder / "a" / "large").write_bytes(os.urandom(300_000))
+    create(world, "a")
+    (world.folder / "a" / "large").write_bytes(os.urandom(300_000))
+    dying_at(world, lambda name: name.startswith(names.METADATA) and name.endswith(end), lambda: create(world, "a"))
+    with world.reader() as reader:
+        half = {one.id for one in read_catalog(reader).broken}
+        for _ in range(2):
+            world.ahead += 25 * HOUR
+            plan = plan_prune(reader, PruneOptions(pardon=Pardon(given_up=frozenset(half))))
+            apply_prune(world.store, plan, os.urandom)
+            half.clear()
+    (world.folder / "a" / "large").write_bytes(os.urandom(300_000))
+    world.ahead += 200 * HOUR
+    with world.reader() as reader:
+        apply_prune(world.store, plan_prune(reader), os.urandom)
+    create(world, "a")
+    with world.reader() as reader:
+        assert verify(reader, VerifyRequest(every=True, depth=Depth.OPENED), ignore).findings == ()
+
+
+def dying_at(world: World, wanted: Callable[[str], bool], run: Callable[[], object]) -> None:
+    """Run until an object is to be put; the process ends there."""
+
+    def die(number: int, name: str) -> None:
+        if wanted(name):
+            raise Died
+
+    world.store.before_put = die
+    with pytest.raises(Died):
+        run()
+    world.store.before_put = lambda number, name: None

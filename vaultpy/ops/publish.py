@@ -26,6 +26,7 @@ from vaultpy.index.snapshots import (
     State,
     complete_snapshot_at,
     find_snapshot,
+    forget_snapshots,
     get_chain,
     insert_snapshot,
     keep_manifest,
