@@ -279,7 +279,7 @@ def fill(tree: Path, files: int = 6, size: int = 20_000) -> None:
 
 def look(top: Path) -> dict[str, tuple[object, ...]]:
     """What is at and below a path: kind, mode, owner, time, and content or target."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in [top, *sorted(top.rglob("*"))]:
         status = path.lstat()
         content: object = None

@@ -225,6 +225,17 @@ def test_if_changed_makes_a_snapshot_where_something_changed_or_a_blob_is_lost(
     assert again.snapshot is None
 
 
+def test_if_changed_sees_what_came_or_ended_without_any_folder_changing(machine: Machine) -> None:
+    """A pattern that leaves something out, or no longer does, changes nothing on the disk."""
+    less = replace(machine.source, exclude=("file1",))
+    machine.snapshot()
+    assert machine.create(less, if_changed=True).snapshot is not None
+    assert machine.create(less, if_changed=True).snapshot is None
+    assert machine.create(if_changed=True).snapshot is not None
+    assert machine.create(if_changed=True).snapshot is None
+    assert machine.comes_back()
+
+
 def test_if_changed_sees_what_an_interrupted_run_recorded_already(machine: Machine) -> None:
     class Died(BaseException):
         pass

@@ -138,6 +138,18 @@ def test_an_export_is_whole_where_a_delta_could_not_stand(
     assert machine.comes_back()
 
 
+def test_a_chain_never_stands_on_an_export_for_another_key(machine: Machine) -> None:
+    """Also where no content has to be stored anew for the new key, because there is none."""
+    machine.tree = machine.folder / "without content"
+    for number in range(200):
+        (machine.tree / f"folder {number}").mkdir(parents=True)
+    first = machine.snapshot()
+    change_the_key(machine, chain(machine, first.id)[0])
+    (machine.tree / "new").mkdir()
+    assert len(chain(machine, machine.snapshot().id)) == 1
+    assert machine.comes_back()
+
+
 def test_an_export_is_whole_where_the_parents_manifest_is_gone(machine: Machine) -> None:
     machine.snapshot()
     grow(machine, 1)

@@ -56,6 +56,9 @@ def test_files_on_a_blob_that_is_missing_or_cut_or_marked_at_the_start_are_store
     made = machine.snapshot()
     assert blob not in machine.blobs_of(made.id)
     assert len(machine.store.names_of("put", names.BLOBS)) == 1
+    assert (made.repairs, len(machine.catalog().entries)) == (None, 2), (
+        "it was seen at the start, not mended at the end"
+    )
     machine.memory.delete(blob)
     assert machine.comes_back()
     assert made.counts is not None and made.counts.new_bytes == 6 * 20_000
