@@ -168,6 +168,36 @@ def test_what_an_interrupted_run_uploaded_is_not_uploaded_again(machine: Machine
     assert machine.comes_back()
 
 
+def test_what_an_interrupted_run_recorded_may_be_gone_or_changed_by_the_next(machine: Machine) -> None:
+    """Its rows were never shown by a snapshot, so no export may say that they ended."""
+    fill(machine.tree / "folder0", 40, 100)
+    machine.snapshot()
+    (machine.tree / "comes").write_bytes(b"and goes")
+    (machine.tree / "folder0" / "file0").write_bytes(b"changes once")
+    (machine.tree / "a folder that goes").mkdir()
+    (machine.tree / "a folder that goes" / "with this").write_bytes(b"in it")
+
+    def die_at_the_export(verb: str, name: str) -> None:
+        if name.endswith("db.zst.age"):
+            raise Died
+
+    machine.store.before = die_at_the_export
+    with pytest.raises(Died):
+        machine.create()
+    machine.store.before = lambda verb, name: None
+    (machine.tree / "comes").unlink()
+    (machine.tree / "a folder that goes" / "with this").unlink()
+    (machine.tree / "a folder that goes").rmdir()
+    (machine.tree / "folder0" / "file0").write_bytes(b"changes twice")
+    made = machine.snapshot()
+    assert machine.value("SELECT count(*) FROM snapshot_exports WHERE snapshot_id = ?", made.id.bytes) == 2
+    check_index(machine)
+    assert machine.comes_back()
+    machine.vault.paths.index.unlink()
+    machine.snapshot()
+    assert machine.comes_back()
+
+
 def test_the_manifests_bytes_that_were_decided_are_put_after_a_death_between_commit_and_put(machine: Machine) -> None:
     def die_at(end: str) -> None:
         def before(verb: str, name: str) -> None:

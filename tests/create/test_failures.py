@@ -44,7 +44,7 @@ def test_a_store_that_fails_stops_the_run_and_is_no_unreadable_file(
 
 def test_a_full_disk_under_the_index_is_the_indexs_failure(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.snapshot()
-    for number in range(3000):
+    for number in range(1500):
         (machine.tree / f"another file {number}").write_bytes(b"%d" % number)
 
     def open_small(path: Path) -> Index:

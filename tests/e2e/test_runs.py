@@ -82,8 +82,6 @@ def test_a_run_that_is_killed_needs_no_repair(tmp_path: Path, host: Host, tree: 
     host.create(tree)
     host.restore(tmp_path / "back")
     assert describe(tmp_path / "back" / tree.relative_to("/")) == describe(tree)
-    verified = host.run("snapshot", "verify", "--all", "--deep", "--identity", host.identity)
-    assert verified.code == 0, verified
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
