@@ -216,7 +216,7 @@ def test_a_full_disk_under_the_index_is_said_and_the_next_run_goes_on(
 ) -> None:
     host = make_host(tmp_path / "host", (tmp_path / "store").as_uri(), {"XDG_STATE_HOME": str(small_disk / "state")})
     host.init()
-    for number in range(2000):
+    for number in range(3000):
         (tree / f"another file with a name that takes some room {number}").write_bytes(b"%d" % number)
     ran = host.run("snapshot", "create", "--path", tree, "--name", "home")
     told(ran, 1, str(small_disk), "make room")
