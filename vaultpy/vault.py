@@ -70,7 +70,14 @@ def open_at(url: str, opener: Callable[[str], Store] = open_store) -> OpenStore:
 
 def open_vault(config: Config, *, clock: Clock = time.time_ns, random: Random = os.urandom) -> Vault:
     """The vault of a configuration.  A host that the state folder does not know yet is made: its first run is a beginning,
-    which is what a configuration copied to another machine wants."""
+    which is what a configuration copied to another machine wants.
+
+    Raises ConfigError for a keeper's configuration, which must not become a host's, NoStore, UsageError for another store.
+    """
+    if config.key is None:
+        raise ConfigError(
+            f"config {config.path} has no store key", hint="it is a keeper's: this is for the hosts that make snapshots"
+        )
     at = open_at(config.store)
     if at.settings.id != config.store_id:
         raise UsageError(

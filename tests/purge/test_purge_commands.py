@@ -173,8 +173,8 @@ def test_prune_records_then_deletes(site: Site, vaultpy: Any) -> None:
     assert site.listed(names.PURGES) == set()
     ran = vaultpy("store prune")
     assert (ran.code, ran.err) == (0, "")
-    assert "recorded for a later prune: 1 blobs, 0 exports, 4.9 KiB" in ran.out
-    assert "recorded earlier, not due yet: 1 blobs" in vaultpy("store prune").out
+    assert "recorded for a later prune: 1 blob, 0 exports, 4.9 KiB" in ran.out
+    assert "recorded earlier, not due yet: 1 blob," in vaultpy("store prune").out
     age_all(site, DAY + HOUR)
     document = vaultpy("store prune --json").document
     assert document["deleted"] == {"blobs": 1, "exports": 0, "bytes": 5000}

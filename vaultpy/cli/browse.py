@@ -64,7 +64,11 @@ def list_files(
     from vaultpy.ops.resolve import resolve_snapshot
 
     with open_reader(
-        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+        run.config_or_store(),
+        identity_files=identities,
+        signers=signers,
+        ask_passphrase=ask_passphrase,
+        tell=run.output.tell,
     ) as reader:
         entry = resolve_snapshot(read_catalog(reader), snapshot, source)
         with open_files(reader, entry, () if path is None else (path,)) as files:
@@ -142,7 +146,11 @@ def show(
     from vaultpy.ops.resolve import resolve_snapshot
 
     with open_reader(
-        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+        run.config_or_store(),
+        identity_files=identities,
+        signers=signers,
+        ask_passphrase=ask_passphrase,
+        tell=run.output.tell,
     ) as reader:
         shown = show_snapshot(reader, resolve_snapshot(read_catalog(reader), snapshot, source))
     run.output.show(_shown_document(shown), _shown_lines(shown))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import ask_passphrase, identity_option
+from vaultpy.cli.text import counted
 
 
 @command(
@@ -38,5 +39,5 @@ def rebuild(run: Run, identities: tuple[Path, ...]) -> int | None:
         "snapshots": rebuilt.snapshots,
         "unreadable": [{"snapshot": snapshot, "why": why} for snapshot, why in rebuilt.unreadable],
     }
-    run.output.done(document, f"{vault.paths.index}: {rebuilt.snapshots} snapshots")
+    run.output.done(document, f"{vault.paths.index}: {counted(rebuilt.snapshots, 'snapshot')}")
     return 4 if rebuilt.unreadable else None

@@ -10,6 +10,7 @@ import click
 
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import DURATION, FILE, signer_option
+from vaultpy.cli.text import counted
 from vaultpy.errors import UsageError
 from vaultpy.units import Duration
 
@@ -99,7 +100,7 @@ def _lines(made: Initialised) -> Iterator[str]:
     yield f"{'joined' if made.joined else 'made'} store {config.store} ({config.store_id})"
     yield f"configuration: {config.path}"
     if made.signer is None:
-        yield f"keeper of {len(config.signers)} signers; state: {config.state}"
+        yield f"keeper of {counted(len(config.signers), 'signer')}; state: {config.state}"
         return
     yield f"state: {config.state} (index, lock, keys of this host; a copy of the keys: {made.host_copy})"
     yield f"this host signs with {made.signer}"

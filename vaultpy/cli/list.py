@@ -17,6 +17,7 @@ from vaultpy.cli.text import format_time, json_time
 from vaultpy.units import Duration, format_duration, format_size
 
 if TYPE_CHECKING:
+    from vaultpy.model import SnapshotId
     from vaultpy.ops.catalog import Broken, Catalog, Entry
     from vaultpy.ops.look import Stale
 
@@ -26,7 +27,7 @@ LEAST_PREFIX = 8
 UNKNOWN = "?"
 """Stands for what is encrypted, and cannot be told without an index or an identity."""
 
-GONE_SHOWN = 5
+LOST_SHOWN = 5
 
 
 @command(
@@ -56,11 +57,15 @@ def list_snapshots(
     With --max-age, the sources that have nothing newer are named on standard error, and --quiet leaves out the list.
     """
     from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.look import never_made, of_source, stale_sources
+    from vaultpy.ops.look import lost_snapshots, never_made, of_source, stale_sources
     from vaultpy.ops.reader import open_reader
 
     with open_reader(
-        run.config_or_store(), identity_files=identities, signers=signers, ask_passphrase=ask_passphrase
+        run.config_or_store(),
+        identity_files=identities,
+        signers=signers,
+        ask_passphrase=ask_passphrase,
+        tell=run.output.tell,
     ) as reader:
         catalog = read_catalog(reader)
         entries = of_source(catalog, source)
@@ -68,9 +73,11 @@ def list_snapshots(
         if max_age and source is None:
             stale += never_made(reader, entries)
         checked = reader.trust is not None
+        lost = lost_snapshots(reader, catalog)
     show = run.output.show if max_age is None else run.output.done
     show([*map(entry_document, entries), *map(_broken_document, catalog.broken)], _table(entries, catalog.broken))
     _warn(run, catalog, entries, checked)
+    _warn_lost(run, lost)
     for one in stale:
         run.output.warn(f"{one.source}: {_age(one, time.time_ns())}")
     if max_age and not entries:
@@ -85,10 +92,13 @@ def _warn(run: Run, catalog: Catalog, entries: Sequence[Entry], checked: bool) -
         run.output.note("signatures were not checked: nothing here says whom to believe (--signer, or a configuration)")
     for one in catalog.broken:
         run.output.warn(f"snapshot {one.id} is broken: {one.why}")
-    for gone in catalog.gone[:GONE_SHOWN]:
-        run.output.warn(f"snapshot {gone} is in the index and not in the store")
-    if len(catalog.gone) > GONE_SHOWN:
-        run.output.warn(f"and {len(catalog.gone) - GONE_SHOWN} more that are not in the store")
+
+
+def _warn_lost(run: Run, lost: Sequence[SnapshotId]) -> None:
+    for one in lost[:LOST_SHOWN]:
+        run.output.warn(f"snapshot {one} is in the index and not in the store")
+    if len(lost) > LOST_SHOWN:
+        run.output.warn(f"and {len(lost) - LOST_SHOWN} more that are not in the store")
 
 
 def _age(one: Stale, now: int) -> str:

@@ -22,7 +22,7 @@ from vaultpy.cli.options import (
     source_option,
 )
 from vaultpy.cli.output import Part, Table
-from vaultpy.cli.text import format_time, json_time
+from vaultpy.cli.text import counted, format_time, json_time
 from vaultpy.errors import UntrustedSigner, UsageError
 from vaultpy.units import format_size
 
@@ -162,10 +162,10 @@ def _verdict_table(source: SourcePlan) -> Table:
 
 
 def _purged_lines(done: Purged) -> Iterator[str]:
-    yield f"removed {len(done.removed.snapshots)} snapshots"
+    yield f"removed {counted(len(done.removed.snapshots), 'snapshot')}"
     if done.recorded is not None:
         objects = done.recorded.blobs + done.recorded.exports
-        yield f"a later prune may delete {objects} objects more, {format_size(done.recorded.bytes)}"
+        yield f"a later prune may delete {counted(objects, 'object')} more, {format_size(done.recorded.bytes)}"
 
 
 def _purge_document(plan: PurgePlan, done: Purged | None) -> dict[str, object]:

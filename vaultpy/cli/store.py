@@ -12,7 +12,7 @@ import click
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import DURATION, UUID, dry_run_option, signer_option
 from vaultpy.cli.output import Part, Table
-from vaultpy.cli.text import format_time, json_time
+from vaultpy.cli.text import counted, format_time, json_time
 from vaultpy.units import Duration, format_duration, format_size
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _info_lines(shown: StoreInfo) -> Iterator[Part]:
     rows = [(kind, str(one.objects), format_size(one.bytes)) for kind, one in shown.amounts.items() if one.objects]
     rows.append(("all", str(shown.total.objects), format_size(shown.total.bytes)))
     yield Table(("", "objects", "size"), rows, frozenset({"objects", "size"}))
-    yield f"{shown.manifests} snapshots (partial ones included)"
+    yield f"{counted(shown.manifests, 'snapshot')} (partial ones included)"
     if shown.unfinished:
         yield f"{shown.unfinished} exports without a snapshot of their own: of runs that died, or that others stand on"
     if shown.broken:
@@ -126,7 +126,7 @@ def _prune_lines(plan: PrunePlan, done: Pruned | None) -> Iterator[str]:
 
     would = "" if done else "would be "
     deleted = done.deleted if done else plan.doomed
-    yield f"{plan.manifests} snapshots were read; grace: {format_duration(plan.window.grace / 1e9)}"
+    yield f"{counted(plan.manifests, 'snapshot')} read; grace: {format_duration(plan.window.grace / 1e9)}"
     yield f"{would}deleted: {_amount(deleted)}"
     if done and done.refused.bytes:
         yield f"not let go yet: {_amount(done.refused)}"
@@ -154,7 +154,7 @@ def _prune_document(plan: PrunePlan, done: Pruned | None) -> dict[str, object]:
 
 
 def _amount(amount: Amount) -> str:
-    return f"{amount.blobs} blobs, {amount.exports} exports, {format_size(amount.bytes)}"
+    return f"{counted(amount.blobs, 'blob')}, {counted(amount.exports, 'export')}, {format_size(amount.bytes)}"
 
 
 def _amount_document(amount: Amount) -> dict[str, object]:

@@ -27,6 +27,11 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 blob`, `2 blobs`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def json_bytes(name: bytes) -> str | dict[str, str]:
     """`name` for a JSON document, exactly: a string where it is UTF-8, else `{"base64": …}`."""
     try:

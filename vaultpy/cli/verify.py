@@ -17,7 +17,7 @@ from vaultpy.cli.options import (
     snapshots_argument,
     source_option,
 )
-from vaultpy.cli.text import json_bytes
+from vaultpy.cli.text import counted, json_bytes
 from vaultpy.errors import UsageError
 from vaultpy.units import format_size
 
@@ -96,7 +96,7 @@ def _warn(run: Run, verified: Verified) -> None:
         run.output.warn(note)
     if verified.unchecked:
         run.output.warn(
-            f"{_counted(len(verified.unchecked), 'snapshot')}: who signed was not checked, as nothing here says whom to"
+            f"{counted(len(verified.unchecked), 'snapshot')}: who signed was not checked, as nothing here says whom to"
             " believe (--signer, --identity, or signers in the config)"
         )
     if verified.unopened:
@@ -105,18 +105,14 @@ def _warn(run: Run, verified: Verified) -> None:
 
 def _summary(verified: Verified) -> str:
     said = (
-        f"{_counted(len(verified.snapshots), 'snapshot')}: {_counted(verified.objects, 'object')},"
+        f"{counted(len(verified.snapshots), 'snapshot')}: {counted(verified.objects, 'object')},"
         f" {format_size(verified.bytes)}, all there"
     )
     if verified.fetched:
         said += f"; {verified.fetched} fetched and hashed"
     if verified.chunks or verified.files:
-        said += f"; {_counted(verified.files, 'path')} covered, {_counted(verified.chunks, 'chunk')} opened"
+        said += f"; {counted(verified.files, 'path')} covered, {counted(verified.chunks, 'chunk')} opened"
     return said
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _finding_lines(one: Finding) -> Iterator[str]:
@@ -125,7 +121,7 @@ def _finding_lines(one: Finding) -> Iterator[str]:
     shown = ", ".join(map(str, one.snapshots[:SNAPSHOTS_SHOWN]))
     yield f"  {'snapshots' if more > -SNAPSHOTS_SHOWN + 1 else 'snapshot'} {shown}{f' and {more} more' if more > 0 else ''}"
     if one.files is not None:
-        yield f"  {_counted(one.files, 'file')} cannot be had whole" + (", the first:" if one.paths else "")
+        yield f"  {counted(one.files, 'file')} cannot be had whole" + (", the first:" if one.paths else "")
         yield from (f"    {os.fsdecode(path)}" for path in one.paths)
     yield f"  {one.advice}"
 

@@ -10,17 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vaultpy.age import Identity
-from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UntrustedSigner, UsageError
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreFormatError, UntrustedSigner, UsageError
 from vaultpy.export import read_export
 from vaultpy.index.at import FileAt, chosen_by_directory
 from vaultpy.index.problems import read_problems
 from vaultpy.index.snapshots import find_snapshot, get_problems
 from vaultpy.manifest import About, Manifest, decode_about
-from vaultpy.model import Problem
+from vaultpy.model import Problem, SnapshotId
 from vaultpy.ops.catalog import Catalog, Entry, describe_source, sources_of
 from vaultpy.ops.choose import Tree, choose_below, read_tree
 from vaultpy.ops.moment import checked_pieces, open_moment
 from vaultpy.ops.reader import Reader, about_identities, open_key, read_manifest
+from vaultpy.ops.survey import list_marked
 from vaultpy.signature import fingerprint
 from vaultpy.store import names
 from vaultpy.units import Duration, before
@@ -43,6 +44,14 @@ def of_source(catalog: Catalog, name: str | None) -> list[Entry]:
             "source names cannot be told without an identity", hint="give --identity FILE, or name snapshots by id"
         )
     raise UsageError(f"source {name!r} has no snapshots", hint="`vaultpy snapshot list` shows what there is")
+
+
+def lost_snapshots(reader: Reader, catalog: Catalog) -> list[SnapshotId]:
+    """Snapshots that the index knows, of which the store shows no manifest and no record that they were removed."""
+    removed: frozenset[SnapshotId] = frozenset()
+    with contextlib.suppress(StoreFormatError):  # a record of a newer format explains nothing to us
+        removed = list_marked(reader.at.store).snapshots if catalog.gone else removed
+    return [one for one in catalog.gone if one not in removed]
 
 
 @dataclass(frozen=True, slots=True)
