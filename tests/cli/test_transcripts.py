@@ -53,6 +53,7 @@ class Masks:
 
     def mask(self, text: str) -> str:
         text = text.replace(self._home, HOME)
+        text = re.sub(r"(?m)^vaultpy: warning: chunker: .*\n", "", text)  # on a Python without a compiled one
         for kind, pattern in NUMBERED.items():
             text = re.sub(pattern, lambda found, kind=kind: self._name(kind, found[0]), text)  # type: ignore[misc]
         for kind, pattern in PLAIN.items():
