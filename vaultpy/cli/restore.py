@@ -37,6 +37,7 @@ vaultpy snapshot restore latest / --store s3://backups/laptop --identity key.txt
 @click.argument("target", type=RAW_PATH)
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=RAW_PATH)
 @source_option
+@click.option("--privileged", is_flag=True, help="Give setuid, setgid, capabilities and devices back, too (as root).")
 @identity_option
 @signer_option
 def restore(
@@ -45,6 +46,7 @@ def restore(
     target: bytes,
     paths: tuple[bytes, ...],
     source: str | None,
+    privileged: bool,
     identities: tuple[Path, ...],
     signers: tuple[str, ...],
 ) -> int | None:
@@ -59,6 +61,7 @@ def restore(
     from vaultpy.ops.resolve import resolve_snapshot
     from vaultpy.ops.restore import RestoreOptions
     from vaultpy.ops.restore import restore as operate
+    from vaultpy.source.attrs import ApplyOptions
 
     with open_reader(
         run.config_or_store(),
@@ -69,13 +72,14 @@ def restore(
     ) as reader:
         entry = resolve_snapshot(read_catalog(reader), snapshot, source)
         with run.output.following() as on_event:
-            back = operate(reader, entry, target, RestoreOptions(paths=paths), on_event)
+            back = operate(reader, entry, target, RestoreOptions(paths, ApplyOptions(privileges=privileged)), on_event)
     for path, why in back.failed[:FAILURES_SHOWN]:
         run.output.warn(f"{printable(path)}: {why}")
     if len(back.failed) > FAILURES_SHOWN:
         run.output.warn(f"and {len(back.failed) - FAILURES_SHOWN} more")
     for kind, count in sorted(back.missed.items()):
-        run.output.warn(f"{kind}: could not be given back to {count} files here")
+        hint = " (as root, --privileged does)" if kind == "privilege" and not privileged else ""
+        run.output.warn(f"{kind}: could not be given back to {count} files here{hint}")
     run.output.done(_document(back), f"{back.files} files, {format_size(back.bytes)} from {back.snapshot}")
     return 4 if back.failed else None
 

@@ -93,7 +93,11 @@ class Writer:
             self._fail(row, error)
 
     def make_special(self, row: FileAt) -> None:
-        """A symbolic link, FIFO or device."""
+        """A symbolic link, FIFO or device; a device gives access to hardware, so it is made only when asked for."""
+        if row.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE) and not self._options.privileges:
+            self._lost.add(row.id)
+            self.missed.append(NotApplied.PRIVILEGE)
+            return
         try:
             dir_fd = self._folder(row)
             if row.kind == Kind.SYMLINK:
@@ -108,6 +112,8 @@ class Writer:
     def make_link(self, row: FileAt) -> None:
         """Another name of a file that this run has made."""
         made = self._made.get(row.leader)
+        if made is None and row.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE) and not self._options.privileges:
+            return  # its leader was not asked for
         if made is None:
             self.failed.append((self._path(row), "the file that it is another name of did not come back"))
             return
