@@ -28,7 +28,7 @@ from vaultpy.ops.changed import has_changed
 from vaultpy.ops.compare import Comparer, Tally
 from vaultpy.ops.pack import Packer, PackSettings
 from vaultpy.ops.prepare import clear_scratch, open_or_make_index, own_things, prepare
-from vaultpy.ops.publish import Draft, confirm, look_again, publish, publish_partial
+from vaultpy.ops.publish import Draft, Lost, confirm, look_again, publish, publish_partial
 from vaultpy.ops.survey import list_marked, present_blobs
 from vaultpy.ops.take import Taker
 from vaultpy.ops.vet import vet_roots
@@ -45,11 +45,12 @@ LOOKS = 3
 @dataclass(frozen=True, slots=True)
 class CreateOptions:
     """`tags` are added to the source's own; `if_changed`: publish nothing when nothing changed; `wait_seconds`: for the
-    lock of another run."""
+    lock of another run; `sighted`: the store may be listed, which a run finds out by itself."""
 
     tags: tuple[str, ...] = ()
     if_changed: bool = False
     wait_seconds: float = 0
+    sighted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def create_snapshots(
         )
         clear_scratch(vault)
         index = stack.enter_context(open_or_make_index(vault, on_event))
-        prepare(vault, index)
+        options = replace(options, sighted=prepare(vault, index, on_event))
         return [_create_or_note(vault, index, source, options, on_event) for source in sources]
 
 
@@ -159,7 +160,7 @@ class _Attempt:
             snapshot = publish(self._vault, self._index, run, draft, reuse.blobs | stored)
             row = find_snapshot(self._index, snapshot)
             assert row is not None
-            missing = look_again(self._vault, self._index, row, self._subject.id)
+            missing = self._look_again(row)
             confirm(self._index, snapshot, clean=not missing)
             if not missing:
                 return self._result(replace(row, state=State.COMPLETE), tally)
@@ -170,9 +171,16 @@ class _Attempt:
             f"store {self._vault.store.url} keeps losing what was just stored", hint="no snapshot of this run is whole"
         )
 
+    def _look_again(self, row: SnapshotRow) -> Lost:
+        if not self._options.sighted:
+            return Lost(frozenset(), exports=False)
+        return look_again(self._vault, self._index, row, self._subject.id)
+
     def _find_reuse(self, lost: frozenset[int]) -> Reuse:
         if self._vault.config.reuse_blind:
             present = frozenset(row[0] for row in self._index.rows("SELECT id FROM blobs")) - lost
+        elif not self._options.sighted:
+            present = frozenset()
         else:
             present = present_blobs(self._vault.store, self._index, list_marked(self._vault.store)) - lost
         return find_reuse(self._index, self._vault.key.id, present)

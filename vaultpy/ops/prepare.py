@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
+from vaultpy.errors import StoreDenied
 from vaultpy.events import Noticed, OnEvent
-from vaultpy.index.db import Index, open_index
+from vaultpy.index.db import Index, create_index, open_index
 from vaultpy.index.intervals import drop_unheld
-from vaultpy.index.snapshots import State, all_snapshots, forget_snapshots
-from vaultpy.ops.publish import finish_unconfirmed
+from vaultpy.index.snapshots import State, all_snapshots, forget_snapshots, unconfirmed
+from vaultpy.ops.publish import confirm, finish_unconfirmed
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.survey import list_metadata, refuse_unknown, unknown_own_snapshots
 from vaultpy.state import StatePaths
@@ -18,11 +19,18 @@ from vaultpy.vault import Vault
 
 
 def open_or_make_index(vault: Vault, on_event: OnEvent) -> Index:
-    """This host's index; where it is lost, rebuilt from the snapshots that this host has in the store."""
+    """This host's index; where it is lost, rebuilt from the snapshots that this host has in the store.
+
+    A host that may not list the store begins with an empty one.
+    """
     if not vault.paths.index.exists():
-        rebuilt = rebuild_index(vault, [], on_event)
-        if rebuilt.snapshots:
-            on_event(Noticed(f"the index was lost: rebuilt it from {rebuilt.snapshots} snapshots", warning=True))
+        try:
+            rebuilt = rebuild_index(vault, [], on_event)
+            if rebuilt.snapshots:
+                on_event(Noticed(f"the index was lost: rebuilt it from {rebuilt.snapshots} snapshots", warning=True))
+        except StoreDenied:
+            meta = {"store": vault.at.settings.id.bytes, "host": vault.host.id.bytes}
+            create_index(vault.paths.index, meta).close()
     return open_index(vault.paths.index)
 
 
@@ -33,10 +41,24 @@ def clear_scratch(vault: Vault) -> None:
             path.unlink()
 
 
-def prepare(vault: Vault, index: Index) -> None:
+def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
     """Bring the index and the store together before a run: finish what was decided, stop where the store knows more of
-    this host than the index, forget what is gone."""
-    metadata = list_metadata(vault.store)
+    this host than the index, forget what is gone.
+
+    Returns whether this host may list the store.  One that may not sees nothing, so it frees, forgets and confirms
+    nothing: what an earlier run had decided stays unconfirmed for good.
+    """
+    try:
+        metadata = list_metadata(vault.store)
+    except StoreDenied:
+        for snapshot, _, _ in unconfirmed(index):
+            confirm(index, snapshot, clean=False)
+        on_event(
+            Noticed(
+                "this host may not list the store: nothing is reused unless reuse_blind is set, and no second look taken"
+            )
+        )
+        return False
     refuse_unknown(unknown_own_snapshots(vault, index, metadata), index)
     finish_unconfirmed(vault, index)
     metadata = list_metadata(vault.store)
@@ -47,6 +69,7 @@ def prepare(vault: Vault, index: Index) -> None:
         with index.transaction():
             forget_snapshots(index, gone)
         drop_unheld(index)
+    return True
 
 
 def own_things(paths: StatePaths, store: Store | None) -> frozenset[tuple[int, int]]:

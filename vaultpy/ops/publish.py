@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import vaultpy
-from vaultpy.errors import DamageError, IndexDatabaseError, StoreContradiction
+from vaultpy.errors import DamageError, IndexDatabaseError, StoreContradiction, StoreDenied
 from vaultpy.export import WrittenExport, read_sql, write_export
 from vaultpy.index.db import Index
 from vaultpy.index.dump import delta_lines, whole_lines
@@ -223,8 +223,11 @@ def _chain_to_extend(vault: Vault, index: Index, run: Run) -> list[tuple[ExportR
         return []
     if sum(ref.size for ref, _ in chain[1:]) * 2 >= chain[0][0].size:
         return []
-    there: Metadata = list_metadata(vault.store)
-    marked: Marked = list_marked(vault.store)
+    try:
+        there: Metadata = list_metadata(vault.store)
+        marked: Marked = list_marked(vault.store)
+    except StoreDenied:
+        return []  # a chain that cannot be seen is not built on
     for ref, _ in chain:
         info = there.exports.get(ref.id)
         if info is None or info.size != ref.size or ref.id in marked.exports:

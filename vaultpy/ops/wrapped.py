@@ -60,7 +60,11 @@ def _folder(state: Path, key_id: KeyId) -> Path:
 def _from_manifests(vault: Vault, key_id: KeyId) -> tuple[bytes, ...]:
     """The copy in the newest manifest of the same key that a known signer made: a stranger's could hold other keys."""
     pinned = frozenset([vault.host.signing_key.public_text(), *vault.config.signers])
-    for snapshot in sorted(list_metadata(vault.store).manifests, reverse=True):
+    try:
+        manifests = list_metadata(vault.store).manifests
+    except StoreDenied:
+        return ()
+    for snapshot in sorted(manifests, reverse=True):
         try:
             data = vault.store.get(names.manifest_name(snapshot))
             signature = vault.store.get(names.signature_name(snapshot))
