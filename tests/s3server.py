@@ -52,11 +52,12 @@ class Server:
     def make_bucket(self, client: S3Client | None = None) -> str:
         """A new, empty bucket's name."""
         bucket = f"test-{secrets.token_hex(6)}"
-        with contextlib.nullcontext(client) if client else contextlib.closing(self._client()) as using:
+        with contextlib.nullcontext(client) if client else contextlib.closing(self.client()) as using:
             using.create_bucket(Bucket=bucket)
         return bucket
 
-    def _client(self) -> S3Client:
+    def client(self) -> S3Client:
+        """boto3's own client, for what vaultpy does not do; to be closed."""
         session = boto3.session.Session(self.access_key, self.secret_key, region_name="us-east-1")
         return session.client("s3", endpoint_url=self.endpoint, verify=str(self.ca) if self.ca else None)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vaultpy.errors import StoreDenied
 from vaultpy.store.base import Body, ObjectInfo, Store
+from vaultpy.store.versions import ObjectVersion, versions_of
 
 
 class Killed(BaseException):
@@ -61,6 +62,18 @@ class SpiedStore:
     def clock(self) -> int:
         self._count()
         return self.inner.clock()
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        self._count()
+        return versions_of(self.inner).list_versions(prefix)
+
+    def get_version(self, version: ObjectVersion) -> bytes:
+        self._count()
+        return versions_of(self.inner).get_version(version)
+
+    def is_locked(self, version: ObjectVersion, now: int) -> bool:
+        self._count()
+        return versions_of(self.inner).is_locked(version, now)
 
     def run_late(self) -> None:
         """Run the actions of calls that were never made."""

@@ -23,10 +23,15 @@ def policy(title: str) -> list[dict[str, Any]]:
     return statements
 
 
+def actions(statement: dict[str, Any]) -> list[str]:
+    named: str | list[str] = statement["Action"]
+    return named if isinstance(named, list) else [named]
+
+
 def resources(title: str, action: str) -> list[str]:
     found: list[str] = []
     for statement in policy(title):
-        if statement["Action"] == action:
+        if action in actions(statement):
             resource = statement["Resource"]
             found += resource if isinstance(resource, list) else [resource]
     return [name.removeprefix("arn:aws:s3:::BUCKET") for name in found]
@@ -46,6 +51,26 @@ def test_a_host_may_not_delete_or_read_what_has_content() -> None:
 def test_a_keeper_reads_no_content_and_deletes_no_keys() -> None:
     assert resources("Keeper", "s3:GetObject") == resources("Host", "s3:GetObject")
     assert resources("Keeper", "s3:DeleteObject") == ["/PREFIX/blobs/*", "/PREFIX/metadata/*", "/PREFIX/purges/*"]
+
+
+def test_a_keeper_sees_what_locks_keep_and_changes_no_lock() -> None:
+    """Of the whole bucket only whether there are versions and locks."""
+    assert resources("Keeper", "s3:ListBucketVersions") == [""]
+    assert resources("Keeper", "s3:GetBucketObjectLockConfiguration") == [""]
+    for action in ("s3:GetObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"):
+        assert resources("Keeper", action) == ["/PREFIX/metadata/*"]
+    allowed = {action for statement in policy("Keeper") for action in actions(statement)}
+    assert {action for action in allowed if not action.startswith(("s3:Get", "s3:List"))} == {
+        "s3:PutObject",
+        "s3:DeleteObject",
+    }
+
+
+def test_every_right_that_a_refusal_names_is_in_the_keepers_policy() -> None:
+    source = (Path(__file__).parents[2] / "vaultpy" / "store" / "s3" / "versions.py").read_text()
+    named = set(re.findall(r'"(s3:\w+)"', source))
+    assert len(named) == 5
+    assert named <= {action for statement in policy("Keeper") for action in actions(statement)}
 
 
 def test_a_restorer_changes_nothing() -> None:

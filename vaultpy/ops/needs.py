@@ -2,21 +2,24 @@
 
 A prune deletes what no manifest names, so a manifest that is missing, damaged, of an unknown signer or of a newer format
 must never be taken for one that names nothing.  All of them are named, and nothing is deleted or recorded.
+
+Manifests that were deleted or overwritten count as long as a lock keeps them (locked.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vaultpy.errors import DamageError, ObjectNotFound, StoreFormatError, UntrustedSigner, UsageError, VaultpyError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.snapshots import State, all_snapshots
 from vaultpy.manifest import Manifest
 from vaultpy.model import BlobHash, ExportId, HostId, SnapshotId, SnapshotState, SourceId
+from vaultpy.ops.locked import LockedManifest, list_locked, read_locked
 from vaultpy.ops.reader import Reader, read_manifest
-from vaultpy.ops.records import read_records, removed_snapshots
+from vaultpy.ops.records import Window, read_records, removed_snapshots
 from vaultpy.ops.survey import Metadata, list_metadata
 from vaultpy.signature import Trust, fingerprint
 
@@ -47,9 +50,11 @@ class Needs:
 
     `retired`: partial snapshots that a later complete one of their source made superfluous (what the fresh ones of them
     name is still needed).  `given_up`: those of the pardon's.  `metadata`: the listing that all this was read by.
+    `manifests`: how many were read; `locked`: how many more that only a lock keeps.
     """
 
     manifests: int
+    locked: int
     blobs: set[BlobHash] = field(repr=False)
     exports: set[ExportId] = field(repr=False)
     retired: tuple[SnapshotId, ...]
@@ -67,27 +72,38 @@ class _Obstacle:
     newer: bool = False
 
 
-def read_needs(reader: Reader, pardon: Pardon, removed: frozenset[SnapshotId], fresh: int, on_event: OnEvent) -> Needs:
+def read_needs(
+    reader: Reader, pardon: Pardon, removed: frozenset[SnapshotId], window: Window, on_event: OnEvent
+) -> Needs:
     """Read every manifest there is.
 
-    `removed`: the snapshots that purge records named when they were read before this; `fresh`: partial snapshots that the
-    store got at this time (nanoseconds, its own clock) or later still count.  Raises UntrustedSigner, DamageError and
+    `removed`: the snapshots that purge records named when they were read before this; `window`: partial snapshots count
+    while they are younger than its grace, locks when they end after its `now`.  Raises UntrustedSigner, DamageError and
     StoreFormatError with the names of all that stand in the way, UsageError for a pardon that nothing needs.
     """
-    reading = _Reading(reader, pardon, fresh, on_event)
+    reading = _Reading(reader, pardon, window, on_event)
     metadata = reading.read(list_metadata(reader.at.store))
     if reading.obstacles or _missing(reader, metadata, removed):
         # A host puts the signature first, whoever removes takes the manifest first: one in the middle of it is done by
         # now.  The records are read after the listing, because they come before what they remove goes.
         metadata = reading.read(list_metadata(reader.at.store))
         removed = removed_snapshots(read_records(reader.at.store))
-    obstacles = [*reading.obstacles, *_missing(reader, metadata, removed), *reading.vanished(metadata, removed)]
-    _check_pardon(pardon, reading, metadata, {one.id for one in obstacles} | removed)
+    # Last: what was removed since it could be read is locked now.
+    locked = list_locked(reader.at.store, window.now)
+    obstacles = [
+        *reading.obstacles,
+        *_missing(reader, metadata, removed),
+        *reading.vanished(metadata, removed),
+        *reading.read_locked(locked),
+    ]
+    listed = metadata.manifests.keys() | {one.id for one in locked}
+    _check_pardon(pardon, reading, listed, {one.id for one in obstacles} | removed)
     standing = [one for one in obstacles if one.id not in pardon.given_up]
     if standing:
         raise _stop(standing)
     return Needs(
         reading.manifests,
+        reading.locked,
         reading.blobs,
         reading.exports,
         tuple(find_retired(reading.complete, reading.partial)),
@@ -111,11 +127,13 @@ def find_retired(complete: Iterable[Place], partial: Iterable[Place]) -> list[Sn
 class _Reading:
     """The sums over all manifests, batch by batch, because all of them together may not fit in memory."""
 
-    def __init__(self, reader: Reader, pardon: Pardon, fresh: int, on_event: OnEvent) -> None:
-        self._reader, self._pardon, self._fresh, self._on_event = reader, pardon, fresh, on_event
+    def __init__(self, reader: Reader, pardon: Pardon, window: Window, on_event: OnEvent) -> None:
+        self._reader, self._pardon, self._on_event = reader, pardon, on_event
+        self._fresh = window.now - window.grace
         self._trust = reader.trust or Trust(frozenset(), False)
         self._seen: set[SnapshotId] = set()
         self.read_whole: set[SnapshotId] = set()
+        self.locked = 0
         self.obstacles: list[_Obstacle] = []
         self.blobs: set[BlobHash] = set()
         self.exports: set[ExportId] = set()
@@ -145,9 +163,39 @@ class _Reading:
             if id not in removed:
                 yield _Obstacle(id, "it vanished while it was read, and nothing says that it was removed")
 
+    def read_locked(self, locked: Sequence[LockedManifest]) -> list[_Obstacle]:
+        """Read what only locks keep; gives what stands in the way.
+
+        A host signs one manifest for a snapshot, so where one was read, versions that nobody signed have nothing to add:
+        else whoever can put could stop all prunes until the lock on his rubbish ends.
+        """
+        obstacles: list[_Obstacle] = []
+        whole = set(self.read_whole)
+        with ThreadPoolExecutor(FETCHES) as pool:
+            for start in range(0, len(locked), BATCH):
+                batch = locked[start : start + BATCH]
+                for one, found in zip(batch, pool.map(self._read_one_locked, batch), strict=True):
+                    if isinstance(found, _Obstacle):
+                        obstacles.append(found)
+                        continue
+                    whole.add(one.id)
+                    self.locked += 1
+                    self._need(found, one.version.modified)
+        return [one for one in obstacles if one.signer or one.newer or one.id not in whole]
+
     def _read_one(self, id: SnapshotId) -> Manifest | _Obstacle:
+        return self._judge(id, lambda: read_manifest(self._reader, id, None))
+
+    def _read_one_locked(self, locked: LockedManifest) -> Manifest | _Obstacle:
+        at = self._reader.at
+        found = self._judge(locked.id, lambda: read_locked(at.store, locked, at.settings.id))
+        if isinstance(found, _Obstacle):
+            return replace(found, why=f"version {locked.version.id} of its manifest is locked: {found.why}")
+        return found
+
+    def _judge(self, id: SnapshotId, read: Callable[[], Manifest]) -> Manifest | _Obstacle:
         try:
-            manifest = read_manifest(self._reader, id, None)
+            manifest = read()
             if id not in self._pardon.trusted:
                 self._trust.check(manifest.signer)
         except UntrustedSigner:
@@ -164,11 +212,13 @@ class _Reading:
             return
         self.read_whole.add(found.snapshot)
         place = (found.host, found.source, found.sequence, found.snapshot)
-        is_partial = found.state == SnapshotState.PARTIAL
-        (self.partial if is_partial else self.complete).append(place)
-        if not is_partial or metadata.manifests[found.snapshot].modified >= self._fresh:
-            self.blobs.update(ref.hash for ref in found.blobs)
-            self.exports.update(ref.id for ref in found.exports)
+        (self.partial if found.state == SnapshotState.PARTIAL else self.complete).append(place)
+        self._need(found, metadata.manifests[found.snapshot].modified)
+
+    def _need(self, manifest: Manifest, modified: int) -> None:
+        if manifest.state == SnapshotState.COMPLETE or modified >= self._fresh:
+            self.blobs.update(ref.hash for ref in manifest.blobs)
+            self.exports.update(ref.id for ref in manifest.exports)
 
 
 def _missing(reader: Reader, metadata: Metadata, removed: frozenset[SnapshotId]) -> list[_Obstacle]:
@@ -184,15 +234,16 @@ def _missing(reader: Reader, metadata: Metadata, removed: frozenset[SnapshotId])
     ]
 
 
-def _check_pardon(pardon: Pardon, reading: _Reading, metadata: Metadata, known: set[SnapshotId]) -> None:
-    """A mistyped UUID, or one of a snapshot that is whole, must not pass for a decision."""
+def _check_pardon(pardon: Pardon, reading: _Reading, listed: Set[SnapshotId], known: set[SnapshotId]) -> None:
+    """A mistyped UUID, or one of a snapshot that is whole, must not pass for a decision; `listed`: what has a manifest,
+    `known`: what stands in the way, or was removed."""
     for id in sorted(pardon.given_up):
         if id in reading.read_whole:
             raise UsageError(f"snapshot {id} is whole", hint=f"to remove it: vaultpy snapshot remove {id}")
         if id not in known:
             raise UsageError(f"snapshot {id}: the store has nothing of it", hint="check the UUID")
     for id in sorted(pardon.trusted):
-        if id not in metadata.manifests:
+        if id not in listed:
             raise UsageError(f"snapshot {id}: the store has no manifest of it", hint="check the UUID")
 
 

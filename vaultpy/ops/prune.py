@@ -2,9 +2,9 @@
 
 Safe beside hosts that make snapshots at any time, without a lock and without trusting any clock but the store's:
 
-    prune:  P1 list and read the records → P2 list and read the manifests → P3 list the objects → P4 delete what was in a
-            due record at P1, was named by no manifest at P2 and was older than the grace at P3 → P5 delete the record,
-            if nothing that it names is left
+    prune:  P1 list and read the records → P2 list and read the manifests, and then hidden ones that a lock keeps → P3 list
+            the objects → P4 delete what was in a due record at P1, was named by no manifest at P2 and was older than the
+            grace at P3 → P5 delete the record, if nothing that it names is left
     host:   H1 list records and objects, build only on what is listed and not recorded → H2 put the manifest → H3 look
             again: list the records, then the objects; store anew what is recorded or missing, and publish once more
 
@@ -81,11 +81,13 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
-    """What a prune would do.  `retired`: partial snapshots to remove; `leftovers`: signatures of removed snapshots;
-    `spent`: names of records to drop; `candidates`: to be recorded; `waiting`: recorded, and not to be deleted yet."""
+    """What a prune would do.  `manifests`: how many were read; `locked`: how many more that are hidden, and that a lock
+    keeps; `retired`: partial snapshots to remove; `leftovers`: signatures of removed snapshots; `spent`: names of records
+    to drop; `candidates`: to be recorded; `waiting`: recorded, and not to be deleted yet."""
 
     window: Window
     manifests: int
+    locked: int
     retired: tuple[SnapshotId, ...]
     given_up: tuple[SnapshotId, ...]
     leftovers: tuple[str, ...]
@@ -125,7 +127,7 @@ def plan_prune(reader: Reader, options: PruneOptions = PruneOptions(), on_event:
     now = store.clock()
     window = Window(now, _grace(reader.at.settings.grace, options.grace, now))
     records = read_records(store)
-    needs = read_needs(reader, options.pardon, removed_snapshots(records), now - window.grace, on_event)
+    needs = read_needs(reader, options.pardon, removed_snapshots(records), window, on_event)
     on_event(StepBegan("listing objects"))
     return _sort(records, needs, chain(store.list(names.BLOBS), needs.metadata.exports.values()), window)
 
@@ -193,6 +195,7 @@ def _sort(records: Sequence[Record], needs: Needs, objects: Iterable[ObjectInfo]
     return PrunePlan(
         window,
         needs.manifests,
+        needs.locked,
         needs.retired,
         needs.given_up,
         tuple(_leftovers(records, needs, window)),

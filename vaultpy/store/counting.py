@@ -9,6 +9,7 @@ from typing import Literal
 
 from vaultpy.store.base import Body, ObjectInfo, Store
 from vaultpy.store.bodies import body_size
+from vaultpy.store.versions import ObjectVersion, versions_of
 
 Verb = Literal["put", "get", "stat", "list", "delete", "clock"]
 
@@ -27,6 +28,7 @@ class CountingStore:
     def __init__(self, store: Store) -> None:
         self.url = store.url
         self._store = store
+        self._versions = versions_of(store)
         self._counts: dict[Verb, Count] = {}
         self._lock = threading.Lock()
 
@@ -61,6 +63,20 @@ class CountingStore:
     def clock(self) -> int:
         self._add("clock", requests=1)
         return self._store.clock()
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        self._add("list", requests=1)
+        return self._versions.list_versions(prefix)
+
+    def get_version(self, version: ObjectVersion) -> bytes:
+        self._add("get", requests=1)
+        data = self._versions.get_version(version)
+        self._add("get", moved=len(data))
+        return data
+
+    def is_locked(self, version: ObjectVersion, now: int) -> bool:
+        self._add("stat", requests=1)
+        return self._versions.is_locked(version, now)
 
     def _add(self, verb: Verb, *, requests: int = 0, moved: int = 0) -> None:
         with self._lock:

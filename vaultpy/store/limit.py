@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from vaultpy.store.base import Body, ObjectInfo, Store
 from vaultpy.store.bodies import body_size
+from vaultpy.store.versions import ObjectVersion, versions_of
 
 
 class TokenBucket:
@@ -67,6 +68,7 @@ class LimitedStore:
     def __init__(self, store: Store, *, up: TokenBucket | None = None, down: TokenBucket | None = None) -> None:
         self.url = store.url
         self._store = store
+        self._versions = versions_of(store)
         self._up = up
         self._down = down
 
@@ -79,12 +81,7 @@ class LimitedStore:
         self._up.owe(body_size(body))
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        if self._down is None:
-            return self._store.get(name, start, length)
-        self._down.wait()
-        data = self._store.get(name, start, length)
-        self._down.owe(len(data))
-        return data
+        return self._receive(lambda: self._store.get(name, start, length))
 
     def stat(self, name: str) -> ObjectInfo | None:
         return self._store.stat(name)
@@ -97,3 +94,20 @@ class LimitedStore:
 
     def clock(self) -> int:
         return self._store.clock()
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        return self._versions.list_versions(prefix)
+
+    def get_version(self, version: ObjectVersion) -> bytes:
+        return self._receive(lambda: self._versions.get_version(version))
+
+    def is_locked(self, version: ObjectVersion, now: int) -> bool:
+        return self._versions.is_locked(version, now)
+
+    def _receive(self, get: Callable[[], bytes]) -> bytes:
+        if self._down is None:
+            return get()
+        self._down.wait()
+        data = get()
+        self._down.owe(len(data))
+        return data

@@ -27,7 +27,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from vaultpy.errors import NoStore, ObjectNotFound, StoreDenied, StoreError, StoreFull
+from vaultpy.errors import NoStore, ObjectNotFound, StoreContradiction, StoreDenied, StoreError, StoreFull
 from vaultpy.store.retry import TryAgain
 from vaultpy.store.s3.client import NO_CREDENTIALS
 
@@ -113,6 +113,18 @@ def fault_of_code(code: str, status: int, message: str, *, what: str, after: flo
         "IllegalLocationConstraintException",
     )
     return StoreError(f"{what}: {said}", hint=_NAME_REGION if wrong_region else None)
+
+
+def none_missing(fault: StoreError) -> StoreError:
+    """A put and a listing ask for no object, so there none can be "not found": that is for get alone to say."""
+    return StoreContradiction(fault.message) if isinstance(fault, ObjectNotFound) else fault
+
+
+def name_right(fault: StoreError, right: str) -> StoreError:
+    """The same fault, and, where credentials that work do not allow it, the right that they lack."""
+    if isinstance(fault, StoreDenied) and fault.hint == _CHECK_POLICY:
+        return StoreDenied(fault.message, hint=f"the credentials work but lack {right}: see the policies in docs/s3.md")
+    return fault
 
 
 def _denied(code: str, status: int, lead: str, said: str) -> StoreDenied | None:

@@ -25,9 +25,11 @@ from vaultpy.store.bodies import body_pieces, check_name
 from vaultpy.store.location import S3Location
 from vaultpy.store.retry import Retrier, TryAgain
 from vaultpy.store.s3.download import PIECE, Download
-from vaultpy.store.s3.faults import error_code, fault_of_answer, fault_of_client, http_status
+from vaultpy.store.s3.faults import error_code, fault_of_answer, fault_of_client, http_status, none_missing
 from vaultpy.store.s3.listing import Page, list_pages, next_token, server_time
 from vaultpy.store.s3.upload import content_md5, measure, open_body
+from vaultpy.store.s3.versions import BucketVersions
+from vaultpy.store.versions import ObjectVersion
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,6 +59,7 @@ class S3Store:
         self._clock = clock
         self._client = client
         self._conditional = True
+        self._versions = BucketVersions(location, client, self._retrier, clock)
 
     def put(self, name: str, body: Body) -> None:
         check_name(name)
@@ -94,6 +97,15 @@ class S3Store:
 
     def clock(self) -> int:
         return server_time(self._list_page("", None, keys=1))
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        return self._versions.list_versions(prefix)
+
+    def get_version(self, version: ObjectVersion) -> bytes:
+        return self._versions.get_version(version)
+
+    def is_locked(self, version: ObjectVersion, now: int) -> bool:
+        return self._versions.is_locked(version, now)
 
     def _put_once(self, name: str, body: Body, size: int, md5: str) -> None:
         what = self._what("put", name)
@@ -143,7 +155,7 @@ class S3Store:
         if http_status(error) == 412 or error_code(error) == "ConditionalRequestConflict":
             self._accept_existing(name, body, size)
             return
-        raise _none_missing(fault_of_answer(error, self._what("put", name), self._clock())) from error
+        raise none_missing(fault_of_answer(error, self._what("put", name), self._clock())) from error
 
     def _accept_existing(self, name: str, body: Body, size: int) -> None:
         """A 412 after a lost answer is our own success, when what lies there is what we put."""
@@ -211,7 +223,7 @@ class S3Store:
                 Bucket=self._location.bucket, Prefix=self._root + prefix, MaxKeys=keys, **going_on
             )
         except ClientError as error:
-            raise _none_missing(fault_of_answer(error, what, self._clock())) from error
+            raise none_missing(fault_of_answer(error, what, self._clock())) from error
         except (BotoCoreError, ResponseParserError) as error:
             raise fault_of_client(error, what) from error
 
@@ -228,11 +240,6 @@ class S3Store:
 
     def _what(self, verb: str, name: str) -> str:
         return f"bucket {self._location.bucket}: {verb} {name}"
-
-
-def _none_missing(fault: StoreError) -> StoreError:
-    """A put and a listing ask for no object, so there none can be "not found": that is for get alone to say."""
-    return StoreContradiction(fault.message) if isinstance(fault, ObjectNotFound) else fault
 
 
 def _in_parts(body: Body) -> Iterator[bytes]:
