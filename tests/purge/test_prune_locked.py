@@ -14,7 +14,7 @@ from sites import DAY, HOUR, KEY, SECOND, SETTINGS, STRANGER, Site
 from spies import SpiedStore
 from versioned import Bucket, VersionedStore, versioned_bucket, versioned_memory
 
-from vaultpy.errors import DamageError, StoreDenied, StoreFormatError, UntrustedSigner, UsageError
+from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied, StoreFormatError, UntrustedSigner, UsageError
 from vaultpy.manifest import Manifest, encode
 from vaultpy.model import BlobRef, SnapshotId, SnapshotState
 from vaultpy.ops.needs import Pardon
@@ -339,3 +339,25 @@ def test_a_blob_that_only_a_locked_snapshot_needs_is_not_waiting_either(model: S
     model.record(blobs=(blob.hash,))
     model.pass_time(DAY + HOUR)
     assert plan_prune(model.reader()).waiting == ()
+
+
+def test_a_signature_that_goes_while_it_is_looked_for_leaves_the_others(
+    model: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lifecycle rule of a bucket takes old versions at any time."""
+    made = model.snapshot([model.blob()])
+    overwrite(model, made.snapshot, model.store.get(names.manifest_name(made.snapshot)))
+    hide(model, made.snapshot)
+    model.pass_time(DAY + HOUR)
+    versions = versions_of(model.store)
+    get = versions.get_version
+    going = next(one for one in versions.list_versions(names.METADATA) if names.parse_signature_name(one.name))
+
+    def lose(version: ObjectVersion) -> bytes:
+        if version == going:
+            raise ObjectNotFound(f"version {version.id} is not in the store")
+        return get(version)
+
+    monkeypatch.setattr(model.store, "get_version", lose)
+    plan = plan_prune(model.reader())
+    assert (candidates(plan), plan.locked) == (set(), 2)

@@ -10,7 +10,7 @@ nothing.  It can be joined by others, though, which then cannot be deleted eithe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -76,7 +76,7 @@ def _see_locks(versions: Versioned, hidden: Sequence[ObjectVersion], now: int) -
         return list(pool.map(lambda version: versions.is_locked(version, now), hidden))
 
 
-def _get_each(versions: Versioned, wanted: Iterable[ObjectVersion]) -> Iterable[bytes]:
+def _get_each(versions: Versioned, wanted: Iterable[ObjectVersion]) -> Iterator[bytes]:
     """One after the other; a version that went meanwhile is passed over."""
     for version in wanted:
         try:
