@@ -130,6 +130,8 @@ def _prune_lines(plan: PrunePlan, done: Pruned | None) -> Iterator[str]:
     yield f"{would}deleted: {_amount(deleted)}"
     if done and done.refused.bytes:
         yield f"not let go yet: {_amount(done.refused)}"
+    if plan.locked:
+        yield f"kept, though removed, because Object Lock keeps their manifests: {plan.locked} snapshots"
     if plan.waiting:
         yield f"recorded earlier, not due yet: {_amount(amount_of(plan.waiting))}"
     yield f"{would}recorded for a later prune: {_amount(amount_of(plan.candidates))}"
