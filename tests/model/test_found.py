@@ -132,3 +132,27 @@ def dying_at(world: World, wanted: Callable[[str], bool], run: Callable[[], obje
     with pytest.raises(Died):
         run()
     world.store.before_put = lambda number, name: None
+
+
+def test_a_snapshot_that_lost_something_between_two_looks_is_mended_by_the_next_run(world: World) -> None:
+    """A dead run's snapshot is published by the next, which sleeps through two prunes just before its manifest."""
+    create(world, "a")
+    (world.folder / "a" / "large").write_bytes(os.urandom(300_000))
+    dying_at(world, lambda name: name.endswith(".sig"), lambda: create(world, "a"))
+
+    def sleep(number: int, name: str) -> None:
+        world.store.before_put = lambda number, name: None
+        with world.reader() as reader:
+            for _ in range(2):
+                world.ahead += 25 * HOUR
+                apply_prune(world.store, plan_prune(reader), os.urandom)
+
+    world.store.before_put = sleep
+    create(world, "b")
+    (lost,) = world.rows("SELECT id FROM snapshots WHERE state = 4")
+    mended = create(world, "a")
+    assert mended.repairs is not None and mended.repairs.bytes == lost[0]
+    assert comes_back(world, mended, here=False)
+    with world.reader() as reader:
+        assert verify(reader, VerifyRequest(every=True, depth=Depth.OPENED), ignore).findings == ()
+    assert create(world, "a").repairs is None

@@ -238,9 +238,10 @@ class VaultMachine(RuleBasedStateMachine):
     @rule()
     def rebuild(self) -> None:
         vault = self.world.vault
+        self.world.unclean()
         with hold_lock(vault.paths.lock, "test", clock=vault.clock):
             rebuilt = rebuild_index(vault, [], ignore)
-        assert rebuilt.unreadable == ()
+        assert {id for id, _ in rebuilt.unreadable} <= self.world.unclean()
         with self.world.reader() as reader:
             assert rebuilt.snapshots == len(read_catalog(reader).metadata.manifests)
 
@@ -339,11 +340,13 @@ class VaultMachine(RuleBasedStateMachine):
         """What a run that died had decided may have been published since; then it is one more snapshot."""
         with self.world.reader() as reader:
             for entry in read_catalog(reader).entries:
-                if entry.id not in self.world.snapshots and entry.id in self.world.decided:
+                if entry.id in self.world.unclean():
+                    self.world.snapshots.pop(entry.id, None)
+                elif entry.id not in self.world.snapshots and entry.id in self.world.decided:
                     self.world.snapshots[entry.id] = self.world.decided[entry.id]
 
     def check_verify(self, depth: Depth, *, here: bool) -> None:
-        half = self.half_there()
+        half = self.half_there() | self.world.unclean()
         with self.world.reader(here=here) as reader:
             if not read_catalog(reader).entries:
                 return
@@ -372,7 +375,7 @@ class VaultMachine(RuleBasedStateMachine):
         self.adopt_decided()
         with self.world.reader() as reader:
             catalog = read_catalog(reader)
-        assert {one.id for one in catalog.entries} == self.world.snapshots.keys()
+        assert {one.id for one in catalog.entries} - self.world.unclean() == self.world.snapshots.keys()
         assert {one.id for one in catalog.broken} <= self.half_there()
         for id, known in self.world.snapshots.items():
             for here in (False, True):

@@ -76,6 +76,7 @@ class World:
     snapshots: dict[SnapshotId, Known] = field(default_factory=dict)
     decided: dict[SnapshotId, Known] = field(default_factory=dict)
     told: set[SnapshotId] = field(default_factory=set)
+    spoiled: set[SnapshotId] = field(default_factory=set)
     copies: list[Path] = field(default_factory=list)
     store: MortalStore = field(init=False)
     vault: Vault = field(init=False)
@@ -139,6 +140,13 @@ class World:
             snapshot = SnapshotId(UUID(bytes=id))  # type: ignore[arg-type]
             if snapshot not in self.told and snapshot not in self.decided:
                 self.decided[snapshot] = Known(str(name), int(seq), looks[str(name)])  # type: ignore[call-overload]
+
+    def unclean(self) -> set[SnapshotId]:
+        """What the host published and then found wanting, now or ever: its next run over the same source mends it."""
+        if self.vault.paths.index.exists():
+            rows = self.rows("SELECT id FROM snapshots WHERE state = 4")
+            self.spoiled |= {SnapshotId(UUID(bytes=id)) for (id,) in rows}  # type: ignore[arg-type]
+        return self.spoiled
 
     def keep_index(self) -> None:
         copy = self.folder / f"index-{len(self.copies)}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from uuid import UUID
 
 from vaultpy.index.db import Index
 from vaultpy.index.ids import COUNTER_BITS, COUNTER_MASK, RowId, make_prefix
-from vaultpy.index.snapshots import last_complete_seq
+from vaultpy.index.snapshots import State, last_complete_seq
+from vaultpy.model import SnapshotId
 
 
 @dataclass(slots=True)
@@ -54,6 +56,22 @@ def resume_run(index: Index, no: int) -> Run:
         "SELECT no FROM runs WHERE source_id = ? AND seq > ?", (source_id, -1 if parent_seq is None else parent_seq)
     )
     return Run(no, source_id, seq, parent_seq, frozenset(row[0] for row in rows), next_id)
+
+
+def find_unmended(index: Index, source_id: int) -> tuple[Run, SnapshotId] | None:
+    """The last run of a source, if its snapshot was published and found wanting, and none mends it yet: it is to be gone
+    on with, for what a snapshot lacks is stored anew under its own sequence."""
+    row = index.row(
+        _UNMENDED, {"source": source_id, "unclean": State.UNCLEAN, "partial": State.PARTIAL, "full": COUNTER_MASK}
+    )
+    return None if row is None else (resume_run(index, row[0]), SnapshotId(UUID(bytes=row[1])))
+
+
+_UNMENDED = """
+    SELECT r.no, s.id FROM runs r JOIN snapshots s ON s.source_id = r.source_id AND s.seq = r.seq
+    WHERE r.source_id = :source AND r.seq = (SELECT max(seq) FROM runs WHERE source_id = :source) AND r.next_id <= :full
+    AND s.state = :unclean AND s.id = (
+        SELECT max(id) FROM snapshots WHERE source_id = :source AND seq = r.seq AND state <> :partial)"""
 
 
 def close_rows(index: Index, run: Run, table: str, ids: Iterable[int]) -> None:

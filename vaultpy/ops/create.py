@@ -20,7 +20,7 @@ from vaultpy.index.db import Index
 from vaultpy.index.live import Owners, root_directory
 from vaultpy.index.record import Recorder
 from vaultpy.index.reuse import Reuse, find_reuse, suspect_files
-from vaultpy.index.runs import Run, begin_run, resume_run
+from vaultpy.index.runs import Run, begin_run, find_unmended, resume_run
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, ensure_source, find_snapshot
 from vaultpy.lock import hold_lock
 from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
@@ -118,6 +118,9 @@ def _create_one(vault: Vault, index: Index, source: SourceConfig, options: Creat
         on_event(ProblemMet(problem))
     subject = _Subject(source, source_id, source_uuid, started)
     attempt = _Attempt(vault, index, subject, options, on_event)
+    unmended = find_unmended(index, source_id)
+    if unmended is not None:
+        return attempt.create(unmended[0], roots, problems, repairs=unmended[1])
     return attempt.create(begin_run(index, source_id, started // 1_000_000, vault.random), roots, problems)
 
 
@@ -147,9 +150,9 @@ class _Attempt:
         self._new_bytes = self._stored_bytes = 0
         self._wrapped = load_wrapped_keys(vault)
 
-    def create(self, run: Run, roots: Roots, problems: list[Problem]) -> Created:
+    def create(self, run: Run, roots: Roots, problems: list[Problem], repairs: SnapshotId | None = None) -> Created:
+        """Until a second look is clean; each attempt after the first mends the one before, as the first mends `repairs`."""
         lost: frozenset[int] = frozenset()
-        repairs: SnapshotId | None = None
         for _ in range(LOOKS):
             reuse = self._find_reuse(lost)
             tally, stored = self._take_all(run, roots, reuse)
