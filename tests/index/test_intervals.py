@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -201,8 +202,10 @@ def test_dropping_what_no_snapshot_holds_keeps_the_others(script: list[tuple[str
 
 
 @pytest.fixture
-def scenario(tmp_path: Path) -> Scenario:
-    return Scenario(tmp_path)
+def scenario(tmp_path: Path) -> Iterator[Scenario]:
+    made = Scenario(tmp_path)
+    yield made
+    made.index.close()
 
 
 def test_an_unchanged_tree_adds_no_row(scenario: Scenario) -> None:
