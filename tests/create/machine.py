@@ -27,7 +27,7 @@ from vaultpy.ops.reader import Reader
 from vaultpy.ops.restore import Restored, RestoreOptions, restore
 from vaultpy.purges import PurgeRecord, encode_record
 from vaultpy.signature import Trust
-from vaultpy.source.attrs import ApplyOptions
+from vaultpy.source.apply import ApplyOptions
 from vaultpy.state import make_host, save_host, state_paths
 from vaultpy.store import names
 from vaultpy.store.base import Body, ObjectInfo, Store

@@ -32,7 +32,7 @@ from vaultpy.ops.remove import apply_removal, plan_removal
 from vaultpy.ops.restore import RestoreOptions, restore
 from vaultpy.ops.retention import Rules
 from vaultpy.ops.verify import VerifyRequest, verify
-from vaultpy.source.attrs import ApplyOptions
+from vaultpy.source.apply import ApplyOptions
 
 EXAMPLES = int(os.environ.get("VAULTPY_MODEL_EXAMPLES", "15"))
 NAMES = [b"one", b"two", b"three", b"with\nnewline", b"not utf-8 \xff"]

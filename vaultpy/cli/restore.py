@@ -61,7 +61,7 @@ def restore(
     from vaultpy.ops.resolve import resolve_snapshot
     from vaultpy.ops.restore import RestoreOptions
     from vaultpy.ops.restore import restore as operate
-    from vaultpy.source.attrs import ApplyOptions
+    from vaultpy.source.apply import ApplyOptions
 
     with open_reader(
         run.config_or_store(),

@@ -21,7 +21,7 @@ from vaultpy.ops.fetch import fetch_pieces
 from vaultpy.ops.moment import open_moment
 from vaultpy.ops.reader import Reader, open_key, read_manifest
 from vaultpy.ops.write import Writer
-from vaultpy.source.attrs import ApplyOptions
+from vaultpy.source.apply import ApplyOptions
 from vaultpy.source.target import TargetTree
 
 REPORT_BYTES = 16 * 1024 * 1024

@@ -10,14 +10,14 @@ from vaultpy.errors import DamageError, SourceError, TargetError, TargetFull, Va
 from vaultpy.index.at import FileAt, Moment, PieceAt, xattrs_at
 from vaultpy.model import Kind
 from vaultpy.ops.choose import Tree
-from vaultpy.source.attrs import (
+from vaultpy.source.apply import (
     ApplyOptions,
     FileMetadata,
     NotApplied,
-    OwnerNames,
     apply_metadata,
     apply_metadata_at,
 )
+from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.target import TargetTree, write_at
 
 
