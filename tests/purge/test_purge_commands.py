@@ -17,6 +17,7 @@ from vaultpy.cli.main import main
 from vaultpy.model import SnapshotState
 from vaultpy.signature import fingerprint
 from vaultpy.store import names
+from vaultpy.store.local import LocalStore
 
 SIGNER = fingerprint(KEY.public_text())
 
@@ -97,6 +98,25 @@ def test_more_than_half_is_exit_2_and_nothing_goes(site: Site, vaultpy: Any) -> 
     assert "--force is needed" in vaultpy("snapshot purge --keep-latest --dry-run").out
     assert vaultpy("snapshot purge --keep-latest --force").code == 0
     assert manifests(site) == 1
+
+
+@pytest.mark.parametrize("rule", ["--older-than 30d", "--keep-within 30d"])
+def test_a_store_whose_clock_runs_ahead_makes_nothing_old(
+    site: Site, vaultpy: Any, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    monkeypatch.setattr(LocalStore, "clock", lambda store: time.time_ns() + 3650 * DAY)
+    assert vaultpy(f"snapshot purge {rule} --force").code == 0
+    assert manifests(site) == 6
+
+
+@pytest.mark.parametrize("rule", ["--older-than 30d", "--keep-within 30d"])
+def test_a_machine_whose_clock_runs_ahead_makes_nothing_old(
+    site: Site, vaultpy: Any, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 3650 * DAY)
+    assert vaultpy(f"snapshot purge {rule} --force").code == 0
+    assert manifests(site) == 6
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ def purge(
     prune`.
     """
     from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.purge import apply_purge, check_plan, check_signers, plan_purge
+    from vaultpy.ops.purge import apply_purge, check_plan, check_signers, plan_purge, safe_now
     from vaultpy.ops.reader import open_reader
 
     wanted = _rules(rules)
@@ -104,7 +105,7 @@ def purge(
     ) as reader:
         catalog = read_catalog(reader)
         check_signers(reader, catalog)
-        plan = plan_purge(catalog, wanted, reader.at.store.clock(), source)
+        plan = plan_purge(catalog, wanted, safe_now(reader.at.store, time.time_ns), source)
         if dry_run:
             run.output.show(_purge_document(plan, None), *_plan_parts(plan))
             return None

@@ -19,6 +19,8 @@ from vaultpy.ops.records import Random
 from vaultpy.ops.retention import Rules, Verdict, decide
 from vaultpy.ops.unpublish import Removed, remove_entries
 from vaultpy.signature import fingerprint
+from vaultpy.store.base import Store
+from vaultpy.vault import Clock
 
 Groups = Mapping[tuple[HostId, SourceId], Sequence[Entry]]
 
@@ -68,7 +70,7 @@ class Purged:
 
 
 def plan_purge(catalog: Catalog, rules: Rules, now: int, source: str | None = None) -> PurgePlan:
-    """What the rules make of every source, or of those of one name (or id); `now` by the store's clock, in nanoseconds.
+    """What the rules make of every source, or of those of one name (or id); `now` from `safe_now`, in nanoseconds.
 
     Raises UsageError where there is no rule, where a source or tag is unknown, and where names or tags would be needed
     that nothing here can tell: none of these may ever come to mean "everything".
@@ -79,6 +81,12 @@ def plan_purge(catalog: Catalog, rules: Rules, now: int, source: str | None = No
     _check_tags(groups, rules.tags)
     sources = tuple(SourcePlan(describe_source(group[-1]), decide(group, rules, now)) for group in groups.values())
     return PurgePlan(sources, tuple(retired_partials(catalog, groups.keys())))
+
+
+def safe_now(store: Store, clock: Clock) -> int:
+    """The earlier of the store's clock and this machine's, from which ages count: one alone that runs ahead must not make
+    old what is young.  In nanoseconds."""
+    return min(store.clock(), clock())
 
 
 def check_plan(plan: PurgePlan, *, force: bool) -> None:
