@@ -8,10 +8,11 @@ WORKERS ?= 2
 TESTS ?= tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format docs clean help
+.PHONY: demo test torture check format docs clean help
 help:
 	@echo "make demo    install, then snapshot, verify and restore a real folder (SRC= chooses it)"
 	@echo "make test    install, then run the tests (TESTS= chooses some, WORKERS= how many at once)"
+	@echo "make torture install, then run the campaigns (CAMPAIGN= one, SEED=, BUDGET= seconds each, CASE= one case again)"
 	@echo "make check   format, lint, types, layers and generated docs"
 	@echo "make format  put the sources into shape"
 	@echo "make docs    write docs/cli.md anew"
@@ -22,6 +23,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+
+torture: $(VENV)/installed-dev
+	$(BIN)/python tests/torture/torture.py --jobs $(WORKERS) $(foreach name,$(CAMPAIGN),--campaign $(name)) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(CASE),--case '$(CASE)')
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
