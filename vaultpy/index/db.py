@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ class Index:
     def each(self, sql: str, params: Params = ()) -> Iterator[Any]:
         """The rows of a query one by one, for results that may not fit in memory; on a cursor of its own."""
         with _translated(self.path):
-            yield from self._raw.execute(sql, params)
+            # Not from the cursor itself: a generator left in the middle would close it, after its connection perhaps.
+            yield from chain(self._raw.execute(sql, params))
 
     def row(self, sql: str, params: Params = ()) -> Any:
         """The first row as a tuple, or None."""
