@@ -12,8 +12,6 @@ from vaultpy.keys import check_recipient, wrap
 from vaultpy.model import KeyId
 from vaultpy.ops.init import add_store_key, write_identity
 from vaultpy.ops.reader import Reader, open_wrapped
-from vaultpy.ops.wrapped import keep_wrapped_keys, read_wrapped_keys
-from vaultpy.state import state_paths
 from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.vault import Vault
@@ -72,10 +70,8 @@ def add_recipient(reader: Reader, recipient: str, key_id: KeyId | None = None) -
     chosen = key_id or _own_or_only(reader, forms)
     opened = open_wrapped(reader, chosen)
     number = max(forms.get(chosen, [-1])) + 1
+    # The host takes it into its manifests from its next run on.
     reader.at.store.put(names.key_name(chosen, number), wrap(opened.text, form.text))
-    if reader.config and reader.config.key and reader.config.key.id == chosen:
-        paths = state_paths(reader.config.state, reader.config.path)
-        keep_wrapped_keys(paths.folder, chosen, read_wrapped_keys(reader.at.store, chosen))
     return chosen
 
 

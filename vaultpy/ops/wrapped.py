@@ -6,6 +6,9 @@ earlier manifest of the same key holds.  What it copies opens nothing without an
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied, StoreFormatError, UntrustedSigner
@@ -18,39 +21,72 @@ from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.vault import Vault
 
+FORMS = 256
+"""Forms of one key that are looked at, and copied into manifests."""
+
 
 def load_wrapped_keys(vault: Vault) -> tuple[bytes, ...]:
-    """The wrapped forms of the vault's store key, as far as this host can know them; none is not an error."""
+    """The wrapped forms of the vault's store key, as far as this host can know them; none is not an error.
+
+    A form is never rewritten, so the first bytes that this host saw under a number stay, whatever the store says later; it
+    cannot open them, so a new one is believed when it comes twice alike.
+    """
     key_id = vault.key.id
-    fresh = read_wrapped_keys(vault.store, key_id)
-    if fresh:
-        keep_wrapped_keys(vault.paths.folder, key_id, fresh)
-        return fresh
-    return _kept(vault.paths.folder, key_id) or _from_manifests(vault, key_id)
+    kept = _kept(vault.paths.folder, key_id)
+    fresh = _fetch(vault.store, key_id, without=kept)
+    again = _fetch(vault.store, key_id, without=kept) if fresh else {}
+    alike = {number: form for number, form in fresh.items() if again.get(number) == form}
+    _keep(vault.paths.folder, key_id, alike)
+    return _in_order(kept | alike) or _from_manifests(vault, key_id)
 
 
 def read_wrapped_keys(store: Store, key_id: KeyId) -> tuple[bytes, ...]:
-    """The forms in keys/, in order; empty where they may not be read."""
+    """The forms in keys/, by number; empty where they may not be read."""
+    return _in_order(_fetch(store, key_id))
+
+
+def keep_wrapped_keys(state: Path, key_id: KeyId, wrapped: Sequence[bytes]) -> None:
+    """Remember the forms, of which the first has number 0, in the state folder."""
+    _keep(state, key_id, dict(enumerate(wrapped)))
+
+
+def _fetch(store: Store, key_id: KeyId, without: Container[int] = ()) -> dict[int, bytes]:
+    """The forms in keys/ by number, the lowest FORMS of them: whoever can write there can put as many as they like."""
+    found: dict[int, bytes] = {}
     try:
-        found = [info for info in store.list(names.key_folder(key_id)) if names.parse_key_name(info.name) is not None]
-        return tuple(store.get(info.name) for info in found if info.size <= FORM_LIMIT)
-    except (StoreDenied, ObjectNotFound):
-        return ()
+        named = [(names.parse_key_name(info.name), info) for info in store.list(names.key_folder(key_id))]
+        small = sorted((name[1], info.name) for name, info in named if name is not None and info.size <= FORM_LIMIT)
+    except StoreDenied:
+        return found
+    for number, name in small[:FORMS]:
+        if number not in without:
+            with contextlib.suppress(StoreDenied, ObjectNotFound):
+                found[number] = store.get(name)
+    return found
 
 
-def keep_wrapped_keys(state: Path, key_id: KeyId, wrapped: tuple[bytes, ...]) -> None:
-    """Remember the forms in the state folder: a cache, so nothing here needs to be durable."""
+def _keep(state: Path, key_id: KeyId, forms: Mapping[int, bytes]) -> None:
     folder = _folder(state, key_id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for number, form in enumerate(wrapped):
-        (folder / f"{number}.age").write_bytes(form)
+    for number, form in forms.items():
+        # Whole or not at all, because nothing replaces it any more.
+        fresh = folder / f"{number}.new"
+        with fresh.open("wb") as target:
+            target.write(form)
+            target.flush()
+            os.fsync(target.fileno())
+        fresh.replace(folder / f"{number}.age")
 
 
-def _kept(state: Path, key_id: KeyId) -> tuple[bytes, ...]:
+def _kept(state: Path, key_id: KeyId) -> dict[int, bytes]:
     folder = _folder(state, key_id)
     if not folder.is_dir():
-        return ()
-    return tuple(path.read_bytes() for path in sorted(folder.glob("*.age"), key=lambda path: int(path.stem)))
+        return {}
+    return {int(path.stem): path.read_bytes() for path in folder.glob("*.age") if path.stem.isdecimal()}
+
+
+def _in_order(forms: Mapping[int, bytes]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(forms[number] for number in sorted(forms)))
 
 
 def _folder(state: Path, key_id: KeyId) -> Path:
