@@ -28,8 +28,8 @@ from smallvault import Ran, SmallVault, below, look, moved
 CONVERGED_BLOBS = 8
 """Blobs in flight at most when a run dies: as many may be left behind as orphans."""
 
-MEMORY = 400 * 1024
-"""KiB that a command may take here, the interpreter and a warm parent's share included."""
+MEMORY = 256 * 1024
+"""KiB that a command may take, beyond the interpreter with all that is imported."""
 
 SECONDS = 60.0
 
@@ -45,7 +45,8 @@ class Scene:
     `finished`: what each snapshot that was complete before has to hold, by id; `said`: the command that the case was about;
     `again`: the same without faults, None where nothing is to be repeated; `after`: what the newest snapshot must hold once
     `again` has run; `damaged`: objects that the case spoiled or took away, by name; `gone`: finished snapshots that the
-    command was told to remove; `may_go`: whether unneeded objects may be deleted; `clock_wrong`: whether a clock was;
+    command was told to remove; `may_go`: whether unneeded objects may be deleted; `collects`: whether prunes afterwards must
+    leave nothing but what is needed; `clock_wrong`: whether a clock was;
     `restored`: what must lie below `vault.target` in the end, `partial` if the command died or failed on the way.
     """
 
@@ -58,6 +59,7 @@ class Scene:
     damaged: Collection[str] = ()
     gone: Collection[UUID] = ()
     may_go: bool = False
+    collects: bool = False
     clock_wrong: bool = False
     restored: Tree | None = None
     before: Mapping[str, int] = field(default_factory=dict)
@@ -166,6 +168,8 @@ def i5_convergence(scene: Scene) -> str | None:
     orphans = {name for name in scene.vault.objects() if name.startswith("blobs/")} - needed
     known = len(orphans & scene.before.keys())
     _must(len(orphans) - known <= CONVERGED_BLOBS, f"{len(orphans)} blobs are orphans, {known} of them from before")
+    if scene.collects:
+        _collect(scene)
     return None
 
 
@@ -238,7 +242,12 @@ def i10_needed_stays(scene: Scene) -> str | None:
     deleted = {name for name in scene.before if name not in objects} - set(scene.damaged)
     needed = {name for said in _manifests(scene).values() for name in _blob_names(said) | _export_names(said)}
     _must(not deleted & needed, f"deleted and needed: {sorted(deleted & needed)}")
+    if scene.said is not None and "prune" in scene.said.argv:
+        deleted = {name for name in deleted if not name.startswith("purges/")}  # records that are long void
     if not scene.may_go:
+        deleted -= {
+            name for name in deleted if name.startswith(tuple(f"metadata/{one}/manifest" for one in scene.gone))
+        }
         _must(not deleted, f"deleted by a command that deletes nothing: {sorted(deleted)}")
     return None
 
@@ -268,6 +277,8 @@ def i12_truth(scene: Scene) -> str | None:
             made = [one["snapshot"] for one in document if one["snapshot"]]
             there = {str(one) for one in _manifests(scene)}
             _must(set(made) <= there, f"exit 0, and snapshot {made} is not there")
+            tree = below(_recovered(scene)[-1].tree, scene.vault.tree)
+            _must(scene.after is None or tree == scene.after, f"exit 0: {_difference(tree, scene.after or {})}")
     return None
 
 
@@ -310,6 +321,7 @@ INVARIANTS: dict[str, Invariant] = {
     "I1": i1_names,
     "I2": i2_manifests,
     "I3": i3_index,
+    "I12": i12_truth,
     "I4": i4_next_run,
     "I5": i5_convergence,
     "I6": i6_restores,
@@ -318,7 +330,6 @@ INVARIANTS: dict[str, Invariant] = {
     "I9": i9_outside,
     "I10": i10_needed_stays,
     "I11": i11_bounded,
-    "I12": i12_truth,
     "I13": i13_secrets,
     "I14": i14_clocks,
     "I15": i15_terminals,
@@ -400,6 +411,21 @@ def _query(index: Path, sql: str) -> list[tuple]:
         raise Violation(f"{index.name}: {error}") from error
     finally:
         connection.close()
+
+
+def _collect(scene: Scene) -> None:
+    """Two prunes, a grace after the other: what is left is what the snapshots need."""
+    for _ in range(2):
+        scene.vault.age(3600 + 60)
+        ran = scene.vault.run("store", "prune")
+        _must(ran.code == 0, f"prune: exit {ran.code}: {ran.err}")
+    scene.may_go = True
+    manifests = _manifests(scene)
+    needed = {name for said in manifests.values() for name in _blob_names(said) | _export_names(said)}
+    left = {name for name in scene.vault.objects() if name.startswith("blobs/") or name.endswith(".age")}
+    left = {name for name in left if not name.startswith("keys/")}
+    _must(left == needed, f"prunes leave {sorted(left - needed)} and lack {sorted(needed - left)}")
+    _must(all(said["state"] == "complete" for said in manifests.values()), "a partial manifest is left")
 
 
 def _restore_all(scene: Scene, found: Mapping[UUID, Recovered]) -> None:

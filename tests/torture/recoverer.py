@@ -77,7 +77,7 @@ class Recoverer:
         self._folder = Path(tempfile.mkdtemp(prefix="recoverer-"))
         self._signers = self._folder / "signers"
         self._signers.write_text("".join(f"host {one}\n" for one in signers))
-        self._answers: dict[tuple[str, ...], bytes] = {}
+        self._answers = _Remembered()
         self._trees: dict[bytes, tuple[Tree, dict[bytes, str]]] = {}
 
     def close(self) -> None:
@@ -118,6 +118,8 @@ class Recoverer:
             state.update(hashlib.sha256(_read_or_empty(store / name)).digest())
         key = state.digest()
         if key not in self._trees:
+            if len(self._trees) >= 16:
+                del self._trees[next(iter(self._trees))]
             self._trees[key] = self._assemble(store, said, exports)
         return self._trees[key]
 
@@ -177,12 +179,34 @@ class Recoverer:
 
     def _ask(self, command: tuple[str, ...], data: bytes, refusal: str, more: str = "") -> bytes:
         key = (*command, hashlib.sha256(data).hexdigest(), more)
-        if key not in self._answers:
+        known = self._answers.get(key)
+        if known is None:
             done = subprocess.run(command, input=data, capture_output=True, check=False)
             if done.returncode != 0:
                 raise Refused(f"{refusal}: {done.stderr.decode(errors='replace').strip()}")
-            self._answers[key] = done.stdout
-        return self._answers[key]
+            known = self._answers.put(key, done.stdout)
+        return known
+
+
+class _Remembered:
+    """Answers of programs, the oldest forgotten first: whoever forks has to be small."""
+
+    def __init__(self, limit: int = 48 << 20) -> None:
+        self._kept: dict[tuple[str, ...], bytes] = {}
+        self._left = limit
+
+    def get(self, key: tuple[str, ...]) -> bytes | None:
+        found = self._kept.pop(key, None)
+        if found is not None:
+            self._kept[key] = found
+        return found
+
+    def put(self, key: tuple[str, ...], answer: bytes) -> bytes:
+        self._kept[key] = answer
+        self._left -= len(answer)
+        while self._left < 0 and len(self._kept) > 1:
+            self._left += len(self._kept.pop(next(iter(self._kept))))
+        return answer
 
 
 class _Assembly:

@@ -24,8 +24,11 @@ from typing import Any
 
 from recoverer import DIRECTORY, FILE, SYMLINK, Thing, Tree
 
-Arm = Callable[[], None]
-"""Called in the child before the program begins."""
+Arm = Callable[[], Callable[[], None] | None]
+"""Called in the child before the program begins; what it returns is called when that has ended, if it gets there."""
+
+OnFork = Callable[[int], None]
+"""Called with a child's process id as soon as there is one."""
 
 SOURCE = "quillfeather"
 """A source name that is found nowhere by chance: I13 looks for it in what anybody can read."""
@@ -35,7 +38,8 @@ DEAD = -int(signal.SIGKILL)
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One command: its exit code (negative: the signal that ended it), what it said, seconds, and KiB of memory at most."""
+    """One command: its exit code (negative: the signal that ended it), what it said, seconds, and KiB of memory
+    at most, beyond those of whoever forked it."""
 
     argv: tuple[str, ...]
     code: int
@@ -70,6 +74,7 @@ class SmallVault:
         self.target = folder / "target"
         self.trees: dict[str, Tree] = {}
         self.environment: dict[str, str] = {}
+        self.arm: Arm | None = None  # for every command that `run` runs
         self._url = store_url or f"file://{self.store}"
         self._grace = grace
         self._frozen = 0
@@ -126,9 +131,10 @@ class SmallVault:
         self.trees[moment] = look(self.tree)
         return self.trees[moment]
 
-    def run(self, *argv: str, arm: Arm | None = None) -> Ran:
+    def run(self, *argv: str, arm: Arm | None = None, on_fork: OnFork | None = None) -> Ran:
         """One command in a child of its own."""
-        return run_forked(("--config", str(self.config), *argv), self._environ(), self.folder / "tmp", arm)
+        words = ("--config", str(self.config), *argv)
+        return run_forked(words, self._environ(), self.folder / "tmp", both(self.arm, arm), on_fork)
 
     def must(self, *argv: str, code: int = 0) -> Ran:
         ran = self.run(*argv)
@@ -182,7 +188,8 @@ class SmallVault:
 
     def names(self) -> list[bytes]:
         """Names and paths that only encrypted objects may hold."""
-        return [SOURCE.encode(), os.fsencode(self.tree), b"marmalade", os.uname().nodename.encode()]
+        long_enough = [os.uname().nodename.encode()] if len(os.uname().nodename) > 6 else []  # `vm` is found everywhere
+        return [SOURCE.encode(), os.fsencode(self.tree), b"marmalade", *long_enough]
 
     def _environ(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "VAULTPY_", "AWS_"))}
@@ -190,13 +197,21 @@ class SmallVault:
         return kept | own | self.environment
 
 
-def run_forked(argv: tuple[str, ...], environment: dict[str, str], folder: Path, arm: Arm | None = None) -> Ran:
+def run_forked(
+    argv: tuple[str, ...],
+    environment: dict[str, str],
+    folder: Path,
+    arm: Arm | None = None,
+    on_fork: OnFork | None = None,
+) -> Ran:
     """The program in a forked child, its standard output and error in files of `folder`."""
     out, err = folder / f"out-{os.getpid()}", folder / f"err-{os.getpid()}"
-    began = time.monotonic()
+    began, ours = time.monotonic(), resident()
     pid = os.fork()
     if pid == 0:
         _be_program(argv, environment, out, err, arm)
+    if on_fork is not None:
+        on_fork(pid)
     _, status, usage = os.wait4(pid, 0)
     ran = Ran(
         argv,
@@ -204,11 +219,26 @@ def run_forked(argv: tuple[str, ...], environment: dict[str, str], folder: Path,
         out.read_text(errors="replace"),
         err.read_text(errors="replace"),
         time.monotonic() - began,
-        usage.ru_maxrss,
+        max(usage.ru_maxrss - ours, 0),
     )
     out.unlink()
     err.unlink()
     return ran
+
+
+def resident() -> int:
+    """KiB of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def both(first: Arm | None, second: Arm | None) -> Arm:
+    """Arms a child by one after the other."""
+
+    def arm() -> Callable[[], None]:
+        finishes = [one() for one in (first, second) if one is not None]
+        return lambda: [finish() for finish in finishes if finish is not None] and None
+
+    return arm
 
 
 def _be_program(argv: tuple[str, ...], environment: dict[str, str], out: Path, err: Path, arm: Arm | None) -> None:
@@ -226,9 +256,10 @@ def _be_program(argv: tuple[str, ...], environment: dict[str, str], out: Path, e
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         from vaultpy.cli.main import main
 
-        if arm is not None:
-            arm()
+        finish = arm() if arm is not None else None
         code = main(argv)
+        if finish is not None:
+            finish()
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:  # noqa: BLE001  shown on the child's standard error

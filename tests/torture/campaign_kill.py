@@ -1,0 +1,49 @@
+"""1. Kill: a process ends at any step of any operation, or at any system call that writes, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from campaigns import Campaign, Case, Outcome, Room, register
+from invariants import check
+from operations import OPERATIONS, close_stages, is_thorough, stages_of
+from points import count_points, hits, kill_at
+from smallvault import DEAD
+
+SAMPLED = ("changed", "prune-delete", "restore", "rebuild", "unconfirmed", "key-new")
+"""The operations that `make test` interrupts."""
+
+
+def cases(room: Room) -> Iterator[Case]:
+    """Every point that an operation meets, at the first, second and last time."""
+    for operation in OPERATIONS:
+        if room.sample and operation not in SAMPLED:
+            continue
+        stage = stages_of(room).start(operation)
+        result = room.folder / "points.json"
+        ran = stage.run(count_points(result))
+        assert ran.code == 0, f"{operation} without any fault: exit {ran.code}: {ran.err}"
+        for point, count in sorted(json.loads(result.read_text()).items()):
+            for hit in hits(count):
+                yield Case(operation, point, str(hit))
+
+
+def run(room: Room, case: Case) -> Outcome:
+    stages = stages_of(room)
+    ran = stages.start(case.operation).run(kill_at(case.point, int(case.hit)))
+    scene = stages.start_scene(ran, thorough=is_thorough(room, case))
+    return Outcome(check(scene), met=ran.code == DEAD)
+
+
+register(
+    Campaign(
+        1,
+        "kill",
+        "a death at any step of any operation loses nothing finished, and the next run goes on by itself",
+        cases,
+        run,
+        sample=24,
+        close=close_stages,
+    )
+)
