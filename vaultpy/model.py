@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import struct
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NewType
+
+from vaultpy.errors import DamageError
 
 ChunkHash = NewType("ChunkHash", bytes)
 """BLAKE3-256 of a chunk's bytes (32 bytes).  Never leaves the encryption."""
@@ -15,6 +19,14 @@ BlobHash = NewType("BlobHash", bytes)
 
 CHUNK_LIMIT = 4 * 1024 * 1024
 """The most bytes that a chunk can have: FastCDC's maximum, part of the format."""
+
+Hole = tuple[int, int]
+"""Offset and length, in bytes, of a part of a file that holds nothing and reads as zeros.  Its chunks leave it out."""
+
+HOLES_LIMIT = 1024
+"""The most holes that a file can have, so that its line of an export stays under 64 KiB."""
+
+_HOLE = struct.Struct(">QQ")
 
 StoreId = NewType("StoreId", uuid.UUID)
 HostId = NewType("HostId", uuid.UUID)
@@ -77,6 +89,24 @@ class Problem:
     path: bytes
     kind: ProblemKind
     detail: str
+
+
+def encode_holes(holes: Iterable[Hole]) -> bytes:
+    """Holes as the index and exports keep them: pairs of offset and length, 8 bytes each, big-endian."""
+    return b"".join(_HOLE.pack(*hole) for hole in holes)
+
+
+def decode_holes(data: bytes, size: int) -> list[Hole]:
+    """The holes of a file of `size` bytes.  Raises DamageError unless they are in order, apart, and inside the file."""
+    if len(data) % _HOLE.size or len(data) > HOLES_LIMIT * _HOLE.size:
+        raise DamageError(f"holes: {len(data)} bytes are no list of them")
+    holes = [(start, length) for start, length in _HOLE.iter_unpack(data)]
+    end = -1
+    for start, length in holes:
+        if start <= end or not 0 < length <= size - start:
+            raise DamageError(f"holes: one of {length} bytes at {start} cannot be")
+        end = start + length
+    return holes
 
 
 @dataclass(frozen=True, slots=True)
