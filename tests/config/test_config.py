@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaultpy.config import (
+    CommandConfig,
     Config,
+    HookConfig,
     SourceConfig,
     StoreKeyConfig,
     default_state,
@@ -27,6 +29,7 @@ from vaultpy.config import (
 )
 from vaultpy.errors import ConfigError
 from vaultpy.model import KeyId, StoreId
+from vaultpy.units import parse_duration, parse_size
 
 STORE_ID = "0192e4a1-7c5b-7d10-9c3e-5f1a2b3c4d5e"
 KEY_ID = "0192e4a1-7c5c-7e00-8a11-0c0ffee0c0de"
@@ -54,13 +57,25 @@ FULL = Config(
             one_file_system=True,
             exclude_caches=True,
             compare="no-inode",
+            sqlite="as-is",
+            databases=("*.db",),
+            read_from=((b"/home", b'/mnt/"snap" shot'),),
+            commands=(
+                CommandConfig("shop.sql", ("pg_dump", "shöp \\")),
+                CommandConfig("x", ("/bin/true",), 7 * 86_400),
+            ),
+            before=HookConfig(("sh", "-c", "lvcreate 'a' \"b\""), 30, True),
+            after=HookConfig(("true",)),
+            on_failure=HookConfig(("mail", "-s", "$VAULTPY_SOURCE", "root"), 86_401, True),
         ),
         "www.example.org": SourceConfig("www.example.org", (b"/",)),
+        "db": SourceConfig("db", (), commands=(CommandConfig("all.sql", ("pg_dumpall",)),)),
     },
     compression=19,
     blob_size=(1 << 20) + 1,
     reuse_blind=True,
     uploads=16,
+    scratch=Path("/var/tmp/vaultpy"),
 )
 
 
@@ -111,7 +126,7 @@ def test_a_keeper_needs_no_key(tmp_path: Path) -> None:
     ("text", "name", "nearest"),
     [
         ("compresion = 3\n" + TOP + KEY, "compresion", "compression"),
-        ("path = '/x'\n" + TOP + KEY, "path", "state"),
+        ("path = '/x'\n" + TOP + KEY, "path", "scratch"),
         (TOP + KEY + "recipients = 'x'\n", "key.recipients", "recipient"),
         (TOP + KEY + HOME_SOURCE + "excludes = []\n", "sources.home.excludes", "exclude"),
         (TOP + KEY + HOME_SOURCE + "name = 'x'\n", "sources.home.name", "tags"),
@@ -158,6 +173,33 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path: Path, text: st
         (TOP + KEY + "[sources.home]\npaths = ['/a/../b']\n", "path '/a/../b': not an absolute path"),
         (TOP + KEY + HOME_SOURCE + "tags = ['a b']\n", "sources.home.tags: tag 'a b': not a tag"),
         (TOP + KEY + HOME_SOURCE + "compare = 'inode'\n", "sources.home.compare: 'inode' is not one of full, no-inode"),
+        (TOP + "scratch = 'x'\n" + KEY, "scratch: 'x' is not an absolute path"),
+        (TOP + KEY + HOME_SOURCE + "sqlite = 'copy'\n", "sources.home.sqlite: 'copy' is not one of consistent, as-is"),
+        (TOP + KEY + HOME_SOURCE + "read_from = '/mnt'\n", "sources.home.read_from: must be a table, is a string"),
+        (
+            TOP + KEY + HOME_SOURCE + "read_from = {'/hom' = '/mnt'}\n",
+            "read_from./hom: none of the source's paths lies",
+        ),
+        (TOP + KEY + HOME_SOURCE + "read_from = {'/home' = 'mnt'}\n", "path 'mnt': not an absolute path"),
+        (TOP + KEY + HOME_SOURCE + "commands = ['x']\n", "sources.home.commands: must be a table, is a string"),
+        (TOP + KEY + HOME_SOURCE + "[[sources.home.commands]]\nrun = ['x']\n", "sources.home.commands.1.name: missing"),
+        (TOP + KEY + HOME_SOURCE + "commands = [{name = 'x'}]\n", "commands.1.run: names no program"),
+        (TOP + KEY + HOME_SOURCE + "commands = [{name = 'a/b', run = ['x']}]\n", "1.name: 'a/b' is not a file's name"),
+        (TOP + KEY + HOME_SOURCE + "commands = [{name = '..', run = ['x']}]\n", "1.name: '..' is not a file's name"),
+        (
+            TOP + KEY + HOME_SOURCE + "commands = [{name = 'x', run = 'x y'}]\n",
+            "1.run: must be a list of strings, is a",
+        ),
+        (
+            TOP + KEY + HOME_SOURCE + "commands = [{name = 'x', run = ['x']}, {name = 'x', run = ['y']}]\n",
+            "sources.home.commands.2.name: 'x' is the name of two commands",
+        ),
+        (TOP + KEY + HOME_SOURCE + "before = ['x']\n", "sources.home.before: must be a table, is a list"),
+        (TOP + KEY + HOME_SOURCE + "after = {run = []}\n", "sources.home.after.run: names no program"),
+        (TOP + KEY + HOME_SOURCE + "before = {run = ['x'], timeout = 5}\n", "before.timeout: must be a string, is a"),
+        (TOP + KEY + HOME_SOURCE + "before = {run = ['x'], timeout = '0s'}\n", "timeout: '0s' is not from 1s to 7d"),
+        (TOP + KEY + HOME_SOURCE + "before = {run = ['x'], timeout = '8d'}\n", "timeout: '8d' is not from 1s to 7d"),
+        (TOP + KEY + HOME_SOURCE + "before = {run = ['x'], must = true}\n", "sources.home.before.must: unknown"),
         ("store = \n", "not TOML: invalid value (at line 1"),
         ("a = " + "[" * 5000, "not"),
     ],
@@ -181,6 +223,23 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
 def test_paths_lose_doubled_and_trailing_slashes(tmp_path: Path) -> None:
     text = TOP + KEY + '[sources.all]\npaths = ["//", "/a//b/"]\n'
     assert load_config(write(tmp_path, text)).sources["all"].paths == (b"/", b"/a/b")
+
+
+def test_a_hook_before_must_succeed_unless_it_says_that_it_need_not(tmp_path: Path) -> None:
+    text = TOP + KEY + HOME_SOURCE + "before = {run = ['x']}\nafter = {run = ['x']}\non_failure = {run = ['x']}\n"
+    home = load_config(write(tmp_path, text)).sources["home"]
+    assert home.before and home.before.must_succeed
+    assert home.after and not home.after.must_succeed
+    assert home.on_failure and not home.on_failure.must_succeed
+    text = TOP + KEY + HOME_SOURCE + "before = {run = ['x'], must_succeed = false}\n"
+    relaxed = load_config(write(tmp_path, text)).sources["home"].before
+    assert relaxed and not relaxed.must_succeed
+
+
+def test_a_source_of_commands_alone_needs_no_paths(tmp_path: Path) -> None:
+    text = TOP + KEY + "[[sources.db.commands]]\nname = 'a.sql'\nrun = ['pg_dumpall']\ntimeout = '2d'\n"
+    source = load_config(write(tmp_path, text)).sources["db"]
+    assert source.paths == () and source.commands == (CommandConfig("a.sql", ("pg_dumpall",), 172_800),)
 
 
 def loaded(folder: Path, config: Config) -> Config:
@@ -341,6 +400,8 @@ def documented() -> dict[str, dict[str, str]]:
         ("## The store and this host", Config, "path"),
         ("## `[key]`", StoreKeyConfig, None),
         ("## `[sources.NAME]`", SourceConfig, "name"),
+        ("## `[[sources.NAME.commands]]`", CommandConfig, None),
+        ("## `[sources.NAME.before]`, `after`, `on_failure`", HookConfig, None),
     ],
 )
 def test_every_setting_is_documented_with_its_default(heading: str, kind: type, but: str | None) -> None:
@@ -349,9 +410,17 @@ def test_every_setting_is_documented_with_its_default(heading: str, kind: type, 
     assert set(table) == set(settings_of)
     for name, default in settings_of.items():
         if default is not MISSING:
-            shown = tomllib.loads(f"x = {table[name]}")["x"]
-            expected = "32MiB" if name == "blob_size" else list(default) if isinstance(default, tuple) else default
-            assert shown == expected, name
+            assert table[name] == "none" if default is None else read_default(name, table[name]) == default, name
+
+
+def read_default(name: str, text: str) -> object:
+    """A default as the document shows it, as the value that the dataclass holds."""
+    shown = tomllib.loads(f"x = {text}")["x"]
+    if name == "blob_size":
+        return parse_size(shown)
+    if name == "timeout":
+        return parse_duration(shown).seconds
+    return tuple(shown) if isinstance(shown, list | dict) else shown
 
 
 def test_the_documents_example_loads(tmp_path: Path) -> None:

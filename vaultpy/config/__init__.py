@@ -5,11 +5,13 @@ from vaultpy.config.checks import check_signer, check_source_name, check_source_
 from vaultpy.config.load import load_config
 from vaultpy.config.places import default_state, find_config, new_config_path
 from vaultpy.config.render import render_config, write_config
-from vaultpy.config.values import Compare, Config, SourceConfig, StoreKeyConfig
+from vaultpy.config.values import CommandConfig, Compare, Config, HookConfig, SourceConfig, StoreKeyConfig
 
 __all__ = [
+    "CommandConfig",
     "Compare",
     "Config",
+    "HookConfig",
     "SourceConfig",
     "StoreKeyConfig",
     "change_key",

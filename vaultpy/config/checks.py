@@ -11,8 +11,11 @@ import uuid
 from pathlib import Path
 from typing import get_args
 
-from vaultpy.config.values import Compare
+from vaultpy.config.values import Compare, Sqlite
 from vaultpy.errors import UsageError
+from vaultpy.units import parse_duration
+
+LONGEST_TIMEOUT = 7 * 86_400
 
 _SOURCE_NAME = re.compile(r"\w[\w.+-]{0,63}")
 
@@ -88,3 +91,34 @@ def check_compare(text: str) -> Compare:
         if text == choice:
             return choice
     raise UsageError(f"{text!r} is not one of {', '.join(choices)}")
+
+
+def check_sqlite(text: str) -> Sqlite:
+    """One of the ways to take a database in use."""
+    choices: tuple[Sqlite, ...] = get_args(Sqlite)
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise UsageError(f"{text!r} is not one of {', '.join(choices)}")
+
+
+def check_command_name(text: str) -> str:
+    """A name that a file can have, and that is safe to show."""
+    if not text.isprintable() or "/" in text or text in ("", ".", "..") or len(os.fsencode(text)) > 200:
+        raise UsageError(f"{text!r} is not a file's name", hint='write it without a slash: name = "shop.sql"')
+    return text
+
+
+def check_timeout(text: str) -> int:
+    """A length of time of a week at most, in seconds."""
+    duration = parse_duration(text)
+    if duration.months or not 0 < duration.seconds <= LONGEST_TIMEOUT:
+        raise UsageError(f"{text!r} is not from 1s to 7d", hint="write it as 30s, 10min, 6h or 2d")
+    return duration.seconds
+
+
+def check_run(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A program and its arguments."""
+    if not words or not words[0] or any("\0" in word for word in words):
+        raise UsageError("names no program", hint='write the program and its arguments: run = ["pg_dump", "shop"]')
+    return words

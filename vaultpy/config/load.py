@@ -13,9 +13,13 @@ from vaultpy.config import checks
 from vaultpy.config.places import MAKE_ONE
 from vaultpy.config.values import (
     DEFAULT_BLOB_SIZE,
+    DEFAULT_COMMAND_TIMEOUT,
     DEFAULT_COMPRESSION,
+    DEFAULT_HOOK_TIMEOUT,
     DEFAULT_UPLOADS,
+    CommandConfig,
     Config,
+    HookConfig,
     SourceConfig,
     StoreKeyConfig,
 )
@@ -54,6 +58,7 @@ def load_config(path: Path) -> Config:
         blob_size=_blob_size(table),
         reuse_blind=table.flag("reuse_blind"),
         uploads=table.number("uploads", DEFAULT_UPLOADS, (1, 16)),
+        scratch=table.optional("scratch", _text_as(checks.check_state)),
     )
     if key is None and not keeper:
         table.fail("key", "missing", hint="a host needs its store key; only a keeper (`keeper = true`) goes without")
@@ -81,7 +86,8 @@ def _load_sources(tables: dict[str, Any], path: Path) -> dict[str, SourceConfig]
 
 def _load_source(name: str, table: _Table) -> SourceConfig:
     paths = table.texts("paths", checks.check_source_path)
-    if not paths:
+    commands = _load_commands(table)
+    if not paths and not commands:
         table.fail("paths", "missing", hint='name at least one absolute path: paths = ["/home"]')
     return SourceConfig(
         name=name,
@@ -91,7 +97,50 @@ def _load_source(name: str, table: _Table) -> SourceConfig:
         one_file_system=table.flag("one_file_system"),
         exclude_caches=table.flag("exclude_caches"),
         compare=table.optional("compare", _text_as(checks.check_compare)) or "full",
+        sqlite=table.optional("sqlite", _text_as(checks.check_sqlite)) or "consistent",
+        databases=table.texts("databases", str),
+        read_from=_load_read_from(table, paths),
+        commands=commands,
+        before=_load_hook(table, "before"),
+        after=_load_hook(table, "after"),
+        on_failure=_load_hook(table, "on_failure"),
     )
+
+
+def _load_commands(table: _Table) -> tuple[CommandConfig, ...]:
+    values = table.optional(
+        "commands", lambda value: [_as_table(item) for item in _typed(value, list, "a list of tables")]
+    )
+    commands: list[CommandConfig] = []
+    for number, value in enumerate(values or (), 1):
+        below = table.below(f"commands.{number}", value, _settings_of(CommandConfig))
+        name = below.required("name", _text_as(checks.check_command_name))
+        if any(name == other.name for other in commands):
+            below.fail("name", f"{name!r} is the name of two commands")
+        commands.append(CommandConfig(name, below.program(), below.timeout(DEFAULT_COMMAND_TIMEOUT)))
+    return tuple(commands)
+
+
+def _load_hook(table: _Table, name: str) -> HookConfig | None:
+    value = table.optional(name, _as_table)
+    if value is None:
+        return None
+    below = table.below(name, value, _settings_of(HookConfig))
+    # What has to come before a snapshot comes before it, unless somebody says that it need not.
+    must = below.optional("must_succeed", lambda given: _typed(given, bool, "true or false"))
+    return HookConfig(below.program(), below.timeout(DEFAULT_HOOK_TIMEOUT), name == "before" if must is None else must)
+
+
+def _load_read_from(table: _Table, paths: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    values = table.optional("read_from", _as_table) or {}
+    below = table.below("read_from", values, list(values))
+    found = []
+    for text in values:
+        live = below.attempt(text, partial(checks.check_source_path, text))
+        if not any(path == live or path.startswith(live.rstrip(b"/") + b"/") for path in paths):
+            below.fail(text, "none of the source's paths lies there")
+        found.append((live, below.required(text, _text_as(checks.check_source_path))))
+    return tuple(found)
 
 
 def _blob_size(table: _Table) -> int:
@@ -161,6 +210,16 @@ class _Table:
         if not limits[0] <= number <= limits[1]:
             self.fail(name, f"{number} is not from {limits[0]} to {limits[1]}")
         return number
+
+    def below(self, name: str, values: dict[str, Any], known: list[str]) -> _Table:
+        return _Table(values, self._path, f"{self._prefix}{name}.", known)
+
+    def program(self) -> tuple[str, ...]:
+        words = self.texts("run", str)
+        return self.attempt("run", partial(checks.check_run, words))
+
+    def timeout(self, default: int) -> int:
+        return self.optional("timeout", _text_as(checks.check_timeout)) or default
 
     def texts(self, name: str, read: Callable[[str], T]) -> tuple[T, ...]:
         return self.optional(name, lambda value: tuple(read(_text(item)) for item in _as_list(value))) or ()

@@ -9,7 +9,15 @@ import re
 import tempfile
 from pathlib import Path
 
-from vaultpy.config.values import DEFAULT_BLOB_SIZE, DEFAULT_COMPRESSION, DEFAULT_UPLOADS, Config, SourceConfig
+from vaultpy.config.values import (
+    DEFAULT_BLOB_SIZE,
+    DEFAULT_COMPRESSION,
+    DEFAULT_UPLOADS,
+    CommandConfig,
+    Config,
+    HookConfig,
+    SourceConfig,
+)
 from vaultpy.durable import sync_folder
 from vaultpy.errors import ConfigError
 
@@ -43,6 +51,9 @@ _TOP = """\
 # Blobs uploaded at the same time, 1 to 16; each takes blob_size of memory.
 {uploads}
 
+# Where copies of databases in use lie for a moment; without it, in the state folder.
+{scratch}
+
 # For a host that may not list the store: reuse what the index says was uploaded, without seeing it there.
 # If someone deleted it since, new snapshots lack it and only `vaultpy snapshot verify` will tell.
 {reuse_blind}
@@ -70,6 +81,18 @@ _SOURCE = """
 # What tells a changed file: "full" (size, mtime, ctime, inode), "no-inode" (network and FUSE file systems),
 # "no-ctime", or "size-mtime".
 {compare}
+# SQLite databases in use: "consistent" stores the state of one moment, "as-is" the files as they lie there.
+{sqlite}
+# Databases that nothing beside them gives away, in gitignore's syntax.
+{databases}
+# Where a path is read instead, and recorded as itself: {{"/home" = "/mnt/snapshot"}}
+{read_from}
+# Programs whose output is stored as a file: [{{name = "shop.sql", run = ["pg_dump", "shop"], timeout = "6h"}}]
+{commands}
+# Programs run around a snapshot: `timeout` and `must_succeed` may be added.
+{before}
+{after}
+{on_failure}
 """
 
 _EXAMPLE = """
@@ -81,6 +104,13 @@ _EXAMPLE = """
 #one_file_system = false
 #exclude_caches = false
 #compare = "full"
+#sqlite = "consistent"
+#databases = []
+#read_from = {}
+#commands = []
+#before = {run = ["program", "argument"]}
+#after = {run = ["program", "argument"]}
+#on_failure = {run = ["program", "argument"]}
 """
 
 
@@ -98,6 +128,7 @@ def render_config(config: Config) -> str:
         compression=_line("compression", config.compression, DEFAULT_COMPRESSION),
         blob_size=_line("blob_size", _size(config.blob_size), _size(DEFAULT_BLOB_SIZE)),
         uploads=_line("uploads", config.uploads, DEFAULT_UPLOADS),
+        scratch=_optional("scratch", None if config.scratch is None else str(config.scratch), "/var/tmp/vaultpy"),
         reuse_blind=_line("reuse_blind", config.reuse_blind, False),
     )
     key = _key(config)
@@ -111,16 +142,42 @@ def _key(config: Config) -> str:
 
 
 def _source(source: SourceConfig) -> str:
-    bare = re.fullmatch(r"[A-Za-z0-9_-]+", source.name)
     return _SOURCE.format(
-        name=source.name if bare else _toml(source.name),
+        name=_name(source.name),
         paths=_line("paths", [os.fsdecode(path) for path in source.paths]),
         exclude=_line("exclude", source.exclude, ()),
         tags=_line("tags", source.tags, ()),
         one_file_system=_line("one_file_system", source.one_file_system, False),
         exclude_caches=_line("exclude_caches", source.exclude_caches, False),
         compare=_line("compare", source.compare, "full"),
+        sqlite=_line("sqlite", source.sqlite, "consistent"),
+        databases=_line("databases", source.databases, ()),
+        read_from=_line("read_from", {os.fsdecode(live): os.fsdecode(place) for live, place in source.read_from}, {}),
+        commands=_line("commands", [_command(one) for one in source.commands], []),
+        before=_optional("before", _hook(source.before), {"run": ["program", "argument"]}),
+        after=_optional("after", _hook(source.after), {"run": ["program", "argument"]}),
+        on_failure=_optional("on_failure", _hook(source.on_failure), {"run": ["program", "argument"]}),
     )
+
+
+def _command(command: CommandConfig) -> dict[str, object]:
+    return {"name": command.name, "run": command.run, "timeout": f"{command.timeout}s"}
+
+
+def _hook(hook: HookConfig | None) -> dict[str, object] | None:
+    if hook is None:
+        return None
+    return {"run": hook.run, "timeout": f"{hook.timeout}s", "must_succeed": hook.must_succeed}
+
+
+def _optional(name: str, value: object, example: object) -> str:
+    """A setting that has no default to show: an example, where it is not set."""
+    return _line(name, example, example) if value is None else _line(name, value)
+
+
+def _name(name: str) -> str:
+    """A key or a table's name: bare where TOML allows it."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _line(name: str, value: object, default: object = None) -> str:
@@ -130,6 +187,8 @@ def _line(name: str, value: object, default: object = None) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_name(name)} = {_toml(one)}' for name, one in value.items())}}}"
     if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
         raise ConfigError(
             f"{value!r}: not UTF-8, so no configuration can hold it", hint="name it by --path, or rename it"

@@ -12,6 +12,13 @@ from vaultpy.model import KeyId, StoreId
 Compare = Literal["full", "no-inode", "no-ctime", "size-mtime"]
 """What must be the same for a file to count as unchanged: all of size, mtime, ctime and inode, or fewer of them."""
 
+Sqlite = Literal["consistent", "as-is"]
+"""How databases in use are taken: as the state of one moment, or as the bytes that lie there."""
+
+DEFAULT_COMMAND_TIMEOUT = 6 * 3600
+DEFAULT_HOOK_TIMEOUT = 10 * 60
+"""In seconds."""
+
 DEFAULT_COMPRESSION = 3
 DEFAULT_BLOB_SIZE = 32 << 20
 DEFAULT_UPLOADS = 2
@@ -26,8 +33,31 @@ class StoreKeyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandConfig:
+    """A program whose output is stored as a file of that name; `run` is the program and its arguments, no shell's line,
+    `timeout` in seconds."""
+
+    name: str
+    run: tuple[str, ...]
+    timeout: int = DEFAULT_COMMAND_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class HookConfig:
+    """A program that is run around a snapshot of a source; `must_succeed`: where it fails, so does the source."""
+
+    run: tuple[str, ...]
+    timeout: int = DEFAULT_HOOK_TIMEOUT
+    must_succeed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SourceConfig:
-    """A named list of paths, absolute, and how they are read."""
+    """A named list of paths, absolute, and how they are read.
+
+    `read_from` has pairs of a path and the folder that holds a copy of what is there (a snapshot of its file system):
+    what lies below the one is read below the other.
+    """
 
     name: str
     paths: tuple[bytes, ...]
@@ -36,11 +66,19 @@ class SourceConfig:
     one_file_system: bool = False
     exclude_caches: bool = False
     compare: Compare = "full"
+    sqlite: Sqlite = "consistent"
+    databases: tuple[str, ...] = ()
+    read_from: tuple[tuple[bytes, bytes], ...] = ()
+    commands: tuple[CommandConfig, ...] = ()
+    before: HookConfig | None = None
+    after: HookConfig | None = None
+    on_failure: HookConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that passed every check; `blob_size` in bytes, `key` None only on a keeper."""
+    """A configuration that passed every check; `blob_size` in bytes, `key` None only on a keeper, `scratch` None for
+    the state folder's own."""
 
     path: Path
     store: str
@@ -54,3 +92,4 @@ class Config:
     blob_size: int = DEFAULT_BLOB_SIZE
     reuse_blind: bool = False
     uploads: int = DEFAULT_UPLOADS
+    scratch: Path | None = None
