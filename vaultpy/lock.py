@@ -29,22 +29,29 @@ class HeldLock(LockedError):
 @contextlib.contextmanager
 def hold_lock(path: Path, what: str, *, clock: Callable[[], int], wait_seconds: float = 0) -> Iterator[None]:
     """Hold the lock for the block; `what` tells others who holds it.  Raises HeldLock after `wait_seconds`."""
-    try:
+    with _translated(path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(
-            f"lock {path} cannot be opened: {(error.strerror or str(error)).lower()}",
-            hint="run as the user that the state folder belongs to",
-        ) from error
     try:
-        _take(fd, wait_seconds)
-        note = json.dumps({"pid": os.getpid(), "what": what, "since": clock()}).encode()
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, note, 0)
+        with _translated(path):
+            _take(fd, wait_seconds)
+            note = json.dumps({"pid": os.getpid(), "what": what, "since": clock()}).encode()
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, note, 0)
         yield
     finally:
         # Closing lets go.  The file stays: removing it would let two processes hold locks on two files of one name.
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"lock {path} cannot be taken: {(error.strerror or str(error)).lower()}",
+            hint="run as the user that the state folder belongs to, and look at its disk",
+        ) from error
 
 
 def _take(fd: int, wait_seconds: float) -> None:

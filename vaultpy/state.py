@@ -163,10 +163,9 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, text.encode())
+    with open(fd, "wb") as file:  # which goes on where the kernel takes only a part of a write
+        file.write(text.encode())
+        file.flush()
         os.fsync(fd)
-    finally:
-        os.close(fd)
     temporary.replace(path)
     sync_folder(path.parent)

@@ -22,7 +22,7 @@ from vaultpy.errors import (
     VaultpyError,
 )
 from vaultpy.index.db import Index, create_index
-from vaultpy.index.snapshots import SnapshotRow, State, ensure_source, insert_snapshot
+from vaultpy.index.snapshots import SnapshotRow, State, ensure_source, forget_snapshots, insert_snapshot
 from vaultpy.manifest import Manifest, encode
 from vaultpy.model import SnapshotId, SnapshotState, StoreId
 from vaultpy.ops.needs import Pardon
@@ -258,6 +258,24 @@ def test_a_host_misses_a_manifest_that_the_store_hides(
     assert f"snapshot {victim.snapshot}: this host's index knows it" in error.message
     site.record(snapshots=(victim.snapshot,))
     plan_prune(site.reader(index=index))
+
+
+def test_the_record_of_a_removal_stays_while_a_host_has_not_run_since(
+    site: Site, victim: Manifest, index: Index
+) -> None:
+    """A host that cannot make snapshots for some days still prunes: nothing else tells it that this one was removed."""
+    remember(index, victim, State.COMPLETE)
+    site.store.delete(names.manifest_name(victim.snapshot))
+    site.store.delete(names.signature_name(victim.snapshot))
+    record = site.record(snapshots=(victim.snapshot,))
+    for _ in range(5):
+        site.pass_time(DAY)
+        apply_prune(site.store, plan_prune(site.reader(index=index)), os.urandom)
+    assert record in site.listed(names.PURGES)
+    with index.transaction():
+        forget_snapshots(index, [victim.snapshot])
+    apply_prune(site.store, plan_prune(site.reader(index=index)), os.urandom)
+    assert record not in site.listed(names.PURGES)
 
 
 def test_a_host_that_lost_a_manifest_for_good_can_give_it_up(site: Site, victim: Manifest, index: Index) -> None:

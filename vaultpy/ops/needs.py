@@ -50,7 +50,8 @@ class Needs:
 
     `retired`: partial snapshots that a later complete one of their source made superfluous (what the fresh ones of them
     name is still needed).  `given_up`: those of the pardon's.  `metadata`: the listing that all this was read by.
-    `manifests`: how many were read; `locked`: how many more that only a lock keeps.
+    `manifests`: how many were read; `locked`: how many more that only a lock keeps.  `unshown`: snapshots without a
+    manifest of which something is left, here or in the store: only the record of their removal explains that.
     """
 
     manifests: int
@@ -60,6 +61,7 @@ class Needs:
     retired: tuple[SnapshotId, ...]
     given_up: tuple[SnapshotId, ...]
     metadata: Metadata = field(repr=False)
+    unshown: frozenset[SnapshotId] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def read_needs(
         tuple(find_retired(reading.complete, reading.partial)),
         tuple(sorted({one.id for one in obstacles})),
         metadata,
+        frozenset(_unshown(reader, metadata)),
     )
 
 
@@ -223,15 +226,20 @@ class _Reading:
 
 def _missing(reader: Reader, metadata: Metadata, removed: frozenset[SnapshotId]) -> list[_Obstacle]:
     """Snapshots that were published, and whose manifests are neither there nor said to have been removed."""
+    return [
+        _Obstacle(id, f"{why}, and nothing says that it was removed")
+        for id, why in sorted(_unshown(reader, metadata).items())
+        if id not in removed
+    ]
+
+
+def _unshown(reader: Reader, metadata: Metadata) -> dict[SnapshotId, str]:
+    """Snapshots of which something is left, and whose manifests are not there: what is left of each."""
     found = dict.fromkeys(metadata.signatures, "it has a signature and no manifest")
     if reader.index is not None:
         published = (row.id for row in all_snapshots(reader.index) if row.state in (State.COMPLETE, State.UNCLEAN))
         found |= dict.fromkeys(published, "this host's index knows it, and the store shows no manifest")
-    return [
-        _Obstacle(id, f"{why}, and nothing says that it was removed")
-        for id, why in sorted(found.items())
-        if id not in metadata.manifests and id not in removed
-    ]
+    return {id: why for id, why in found.items() if id not in metadata.manifests}
 
 
 def _check_pardon(pardon: Pardon, reading: _Reading, listed: Set[SnapshotId], known: set[SnapshotId]) -> None:

@@ -230,8 +230,9 @@ def _leftovers(records: Sequence[Record], needs: Needs, window: Window) -> Itera
 
 
 def _is_awaited(record: Record, needs: Needs) -> bool:
-    """Whether a signature without a manifest is still there, which only this record may explain."""
-    return any(id in needs.metadata.signatures and id not in needs.metadata.manifests for id in record.named.snapshots)
+    """Whether something is still left of a snapshot without a manifest (its signature; its row in the index of a host
+    that has not run since), which only this record may explain."""
+    return not needs.unshown.isdisjoint(record.named.snapshots)
 
 
 def _delete_all_due(

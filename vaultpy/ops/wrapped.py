@@ -11,7 +11,14 @@ import os
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
-from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied, StoreFormatError, UntrustedSigner
+from vaultpy.errors import (
+    DamageError,
+    IndexDatabaseError,
+    ObjectNotFound,
+    StoreDenied,
+    StoreFormatError,
+    UntrustedSigner,
+)
 from vaultpy.keys import FORM_LIMIT
 from vaultpy.manifest import open_manifest
 from vaultpy.model import KeyId
@@ -67,15 +74,21 @@ def _fetch(store: Store, key_id: KeyId, without: Container[int] = ()) -> dict[in
 
 def _keep(state: Path, key_id: KeyId, forms: Mapping[int, bytes]) -> None:
     folder = _folder(state, key_id)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for number, form in forms.items():
-        # Whole or not at all, because nothing replaces it any more.
-        fresh = folder / f"{number}.new"
-        with fresh.open("wb") as target:
-            target.write(form)
-            target.flush()
-            os.fsync(target.fileno())
-        fresh.replace(folder / f"{number}.age")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number, form in forms.items():
+            # Whole or not at all, because nothing replaces it any more.
+            fresh = folder / f"{number}.new"
+            with fresh.open("wb") as target:
+                target.write(form)
+                target.flush()
+                os.fsync(target.fileno())
+            fresh.replace(folder / f"{number}.age")
+    except OSError as error:
+        raise IndexDatabaseError(
+            f"state folder {state} cannot keep the store key's forms: {(error.strerror or str(error)).lower()}",
+            hint="make room there, or look at its disk; nothing finished is lost",
+        ) from error
 
 
 def _kept(state: Path, key_id: KeyId) -> dict[int, bytes]:
