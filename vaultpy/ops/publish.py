@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import vaultpy
-from vaultpy.errors import DamageError, IndexDatabaseError, StoreContradiction, StoreDenied
+from vaultpy.errors import DamageError, IndexDatabaseError, ObjectExists, StoreContradiction, StoreDenied
 from vaultpy.export import WrittenExport, read_sql, write_export
 from vaultpy.index.db import Index
 from vaultpy.index.dump import delta_lines, whole_lines
@@ -77,13 +77,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What a second look found missing, or marked for deletion: indexed blobs, and whether an export was among it."""
+    """What a second look found missing, or marked for deletion: indexed blobs, and whether an export was among it;
+    `manifest`: whether the snapshot itself is not shown as it was put."""
 
     blobs: frozenset[int]
     exports: bool
+    manifest: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.blobs) or self.exports
+        return bool(self.blobs) or self.exports or self.manifest
 
 
 def publish(vault: Vault, index: Index, run: Run, draft: Draft, allowed: frozenset[int]) -> SnapshotId:
@@ -116,11 +118,21 @@ def put_manifest(vault: Vault, snapshot: SnapshotId, message: bytes, signature: 
 
 
 def look_again(vault: Vault, index: Index, snapshot: SnapshotRow, source_id: int) -> Lost:
-    """The second look: after the manifest is there, is everything that it names, and is nothing marked for deletion?
+    """The second look: now that the manifest was put, is it there, is everything that it names, and is nothing marked for
+    deletion?
 
     A prune that had listed the manifests before this one appeared has either recorded what it means to delete, which is
     seen here, or will look again before it deletes, and see the manifest.
     """
+    lost, metadata = _find_lost(vault, index, snapshot, source_id)
+    for id, message, signature in unconfirmed(index):
+        if id == snapshot.id and not _shows(metadata, id, message, signature):
+            return replace(lost, manifest=not _put_once_more(vault, id, message, signature))
+    return lost
+
+
+def _find_lost(vault: Vault, index: Index, snapshot: SnapshotRow, source_id: int) -> tuple[Lost, Metadata]:
+    """What a snapshot names and is missing or marked, and the listing of metadata/ that says so."""
     marked = list_marked(vault.store)
     sizes = {(hash, size) for hash, size in listed_blobs(vault.store) if hash not in marked.blobs}
     lost = frozenset(
@@ -128,12 +140,25 @@ def look_again(vault: Vault, index: Index, snapshot: SnapshotRow, source_id: int
         for hash, size in homes_at(index, source_id, snapshot.seq)
         if (hash, size) not in sizes
     )
-    exports = list_metadata(vault.store).exports
+    metadata = list_metadata(vault.store)
     chain_whole = all(
-        ref.id in exports and exports[ref.id].size == ref.size and ref.id not in marked.exports
+        ref.id in metadata.exports and metadata.exports[ref.id].size == ref.size and ref.id not in marked.exports
         for ref, _ in get_chain(index, snapshot.id)
     )
-    return Lost(lost, not chain_whole)
+    return Lost(lost, not chain_whole), metadata
+
+
+def _shows(metadata: Metadata, snapshot: SnapshotId, message: bytes, signature: bytes) -> bool:
+    """Whether a listing shows a manifest and its signature with the sizes that they were put with."""
+    listed = metadata.manifests.get(snapshot), metadata.signatures.get(snapshot)
+    return [info and info.size for info in listed] == [len(message), len(signature)]
+
+
+def _put_once_more(vault: Vault, snapshot: SnapshotId, message: bytes, signature: bytes) -> bool:
+    """Put what the store said it had taken, and does not show; whether it does now."""
+    with contextlib.suppress(ObjectExists):
+        put_manifest(vault, snapshot, message, signature)
+    return _shows(list_metadata(vault.store), snapshot, message, signature)
 
 
 def confirm(index: Index, snapshot: SnapshotId, *, clean: bool) -> None:
@@ -153,11 +178,13 @@ def finish_unconfirmed(vault: Vault, index: Index) -> None:
         row, source_id = _row_and_source(index, snapshot)
         is_there = vault.store.stat(names.manifest_name(snapshot)) is not None
         is_removed = snapshot in list_marked(vault.store).snapshots
-        if is_removed or (not is_there and look_again(vault, index, row, source_id)):
+        if is_removed or (not is_there and _find_lost(vault, index, row, source_id)[0]):
             with index.transaction():
                 forget_snapshots(index, [snapshot])
             continue
-        put_manifest(vault, snapshot, message, signature)
+        # Other bytes in its place (cut on their way, or somebody's) stop no run: the look finds them.
+        with contextlib.suppress(ObjectExists):
+            put_manifest(vault, snapshot, message, signature)
         confirm(index, snapshot, clean=not look_again(vault, index, row, source_id))
 
 
