@@ -259,8 +259,10 @@ def _read_lines(process: subprocess.Popen[bytes]) -> bytes | None:
     """All that it says; None when it says nothing for too long."""
     assert process.stdout is not None
     fd, said = process.stdout.fileno(), b""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     while True:
-        if not select.select([fd], [], [], SILENCE_SECONDS)[0]:
+        if not poll.poll(SILENCE_SECONDS * 1000):
             return None
         data = os.read(fd, 4096)
         if not data:
