@@ -17,6 +17,7 @@ from walking import folders
 from vaultpy.errors import UsageError, VaultpyError
 from vaultpy.model import Problem, ProblemKind
 from vaultpy.source.descent import KEPT_OPEN
+from vaultpy.source.filters import Decision
 from vaultpy.source.roots import plan_roots
 from vaultpy.source.walk import NO_FD, Folder, WalkOptions, walk
 
@@ -329,12 +330,15 @@ def test_excluded_things_are_left_out_with_the_reason(tree: bytes) -> None:
     os.mkdir(tree + b"/src")
     touch(tree + b"/src/x.o")
     touch(tree + b"/src/x.c")
-    told: list[tuple[bytes, str]] = []
-    options = WalkOptions(exclude=("*.o", "node_modules/"), on_excluded=lambda *what: told.append(what))
+    told: list[tuple[bytes, Decision]] = []
+    options = WalkOptions(exclude=("*.o", "node_modules/"), on_decision=lambda *what: told.append(what))
     found = {folder.path.removeprefix(tree): folder for folder in walk(plan_roots([tree]), options)}
     assert names(found[b""]) == [b"src"]
     assert names(found[b"/src"]) == [b"x.c"]
-    assert told == [(tree + b"/node_modules", "node_modules/"), (tree + b"/src/x.o", "*.o")]
+    assert told == [
+        (tree + b"/node_modules", Decision(True, "node_modules/")),
+        (tree + b"/src/x.o", Decision(True, "*.o")),
+    ]
 
 
 def test_of_a_cache_only_the_tag_is_kept(tree: bytes) -> None:
@@ -430,10 +434,10 @@ def mounted(tree: bytes) -> Iterator[bytes]:
 
 def test_a_mount_is_walked_unless_told_not_to(tree: bytes, mounted: bytes) -> None:
     assert [folder.path for folder in folders(tree)] == [tree, mounted]
-    told: list[tuple[bytes, str]] = []
-    (top,) = folders(tree, one_file_system=True, on_excluded=lambda *what: told.append(what))
+    told: list[tuple[bytes, Decision]] = []
+    (top,) = folders(tree, one_file_system=True, on_decision=lambda *what: told.append(what))
     assert names(top) == [b"mounted"]
-    assert told == [(mounted, "another file system")]
+    assert told == [(mounted, Decision(True, "another file system is mounted in it"))]
 
 
 def test_a_mount_that_is_named_itself_is_walked_on_its_own(tree: bytes, mounted: bytes) -> None:

@@ -23,6 +23,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
@@ -39,8 +40,16 @@ _POSIX_CLASS = re.compile(r"\[[:.=].*?[:.=]\]")
 _WELL_FORMED = re.compile(r"(?:\\.|\[[!^]?+.[^\]]*\]|[^\\\[])*+", re.DOTALL)
 _NAME_END = "(?:(?P<ps_d>/)|$)"
 
-Verdict = Callable[[str, bool], str | None]
-"""A name (as os.fsdecode has it) and whether it is a directory in; the pattern that leaves it out, or None, out."""
+
+class Decision(NamedTuple):
+    """Whether a path is left out or (by a pattern with `!`) taken back, and what says so."""
+
+    out: bool
+    reason: str
+
+
+Verdict = Callable[[str, bool], Decision | None]
+"""A name (as os.fsdecode has it) and whether it is a directory in; what is decided about it, or None, out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The patterns of one source path, compiled.
+    """Some patterns, compiled, and the folder that they are relative to.
 
     Most paths are left out by nothing.  So the patterns that can leave something out are first asked together, by a set
     lookup, a suffix test and one regular expression; only where one of them matches are the rules gone through.
@@ -69,11 +78,12 @@ class Filter:
     path_regex: re.Pattern[str] | None
 
     def within(self, folder: bytes) -> Verdict:
-        """The verdict on what a folder holds; `folder` is its path below the source path (b"" for that itself)."""
+        """The verdict on what a folder holds; `folder` is its path below the one that the patterns are relative to (b""
+        for that itself)."""
         prefix = _readable(folder) + "/" if folder else ""
         names, suffixes, name_regex, path_regex = self.names, self.suffixes, self.name_regex, self.path_regex
 
-        def verdict(name: str, is_directory: bool) -> str | None:
+        def verdict(name: str, is_directory: bool) -> Decision | None:
             if "\n" in name:
                 name = name.replace("\n", _NEWLINE)
             if (
@@ -87,15 +97,27 @@ class Filter:
 
         return verdict
 
+    def decides(self, folder: bytes) -> Verdict:
+        """The same, one that also knows what is taken back without having been left out by these patterns: for several
+        filters one above the other.  It goes through all rules each time."""
+        prefix = _readable(folder) + "/" if folder else ""
+
+        def verdict(name: str, is_directory: bool) -> Decision | None:
+            name = name.replace("\n", _NEWLINE)
+            return self._decide(name, prefix + name, is_directory)
+
+        return verdict
+
     def excluded(self, path: bytes, is_directory: bool) -> str | None:
         """The pattern that leaves out this path below the source path, if none of its parents is left out already."""
         folder, _, name = path.rpartition(b"/")
-        return self.within(folder)(os.fsdecode(name), is_directory)
+        decision = self.within(folder)(os.fsdecode(name), is_directory)
+        return decision.reason if decision is not None and decision.out else None
 
-    def _decide(self, name: str, path: str, is_directory: bool) -> str | None:
+    def _decide(self, name: str, path: str, is_directory: bool) -> Decision | None:
         for rule in self.rules:
             if (is_directory or not rule.directories_only) and rule.regex.match(name if rule.by_name else path):
-                return None if rule.negated else rule.text
+                return Decision(not rule.negated, rule.text)
         return None
 
 
@@ -109,6 +131,22 @@ def compile_filter(patterns: Iterable[str], root: bytes = b"/") -> Filter | None
     if not any(not rule.negated for rule in rules):
         return None
     return _prepare(rules)
+
+
+def compile_lines(lines: Iterable[str], on_wrong: Callable[[int, str], None]) -> Filter | None:
+    """The filter that an ignore file makes for the folder it lies in; None when it says nothing.
+
+    A line that does not parse says nothing either, and `on_wrong` hears its number and why.
+    """
+    rules = []
+    for number, text in enumerate(lines, 1):
+        try:
+            rule = _parse(text, ())
+        except UsageError as error:
+            on_wrong(number, error.message)
+        else:
+            rules += [rule] if rule is not None else []
+    return _prepare(rules) if rules else None
 
 
 def _prepare(rules: Sequence[_Rule]) -> Filter:

@@ -12,7 +12,7 @@ from operator import itemgetter
 from vaultpy.errors import SourceError
 from vaultpy.model import Problem
 from vaultpy.source.failures import to_problem, translate
-from vaultpy.source.filters import CACHE_TAG, Verdict, is_cache
+from vaultpy.source.filters import Decision, Verdict
 
 Entry = tuple[bytes, os.stat_result]
 """A name in a folder, and what was there when it was listed (links not followed)."""
@@ -26,17 +26,22 @@ _NOTHING_IN_IT = frozenset({stat.S_IFSOCK, stat.S_IFDOOR, stat.S_IFPORT}) - {0}
 """Kinds that have no content and that only their maker can make again (S_IFDOOR and S_IFPORT are 0 where unknown)."""
 
 
+OnDecision = Callable[[bytes, Decision], None]
+"""Hears of every path about which some setting decided."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leave:
     """What a listing leaves out.
 
-    `skip`: (device, inode) of this program's own files and folders.  `verdict`: from a filter, for this folder.
-    `on_excluded`: called with the path and the pattern of everything that the verdict leaves out.
+    `skip`: (device, inode) of this program's own files and folders.  `verdict`: by names, for this folder.  `unwanted`:
+    a name and what is there in, why it is left out all the same, or None, out; asked last.  `on_decision`: see there.
     """
 
     skip: frozenset[tuple[int, int]] = frozenset()
     verdict: Verdict | None = None
-    on_excluded: Callable[[bytes, str], None] | None = None
+    unwanted: Callable[[bytes, os.stat_result], str | None] | None = None
+    on_decision: OnDecision | None = None
 
 
 @dataclass(slots=True)
@@ -68,7 +73,7 @@ def list_folder(fd: int, path: bytes, leave: Leave) -> Listing:
 
 
 def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: Listing) -> None:
-    verdict, skip = leave.verdict, leave.skip
+    verdict, skip, unwanted = leave.verdict, leave.skip, leave.unwanted
     own_inodes = frozenset(inode for _, inode in skip)
     entries, directories = listing.entries, listing.directories
     for entry in found:
@@ -77,17 +82,22 @@ def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: L
             # The filter first: who excludes a mount that even root may not look at does not want to hear of it.
             if (
                 verdict is not None
-                and (pattern := verdict(entry.name, entry.is_dir(follow_symlinks=False))) is not None
+                and (decision := verdict(entry.name, entry.is_dir(follow_symlinks=False))) is not None
             ):
-                if leave.on_excluded is not None:
-                    leave.on_excluded(join(path, name), pattern)
-                continue
+                if leave.on_decision is not None:
+                    leave.on_decision(join(path, name), decision)
+                if decision.out:
+                    continue
             status = entry.stat(follow_symlinks=False)
         except OSError as error:
             listing.problems.append(_problem(join(path, name), error))
             continue
         if status.st_ino in own_inodes and (status.st_dev, status.st_ino) in skip:
             listing.left_out.append(join(path, name))
+            continue
+        if unwanted is not None and (reason := unwanted(name, status)) is not None:
+            if leave.on_decision is not None:
+                leave.on_decision(join(path, name), Decision(True, reason))
             continue
         kind = status.st_mode & _TYPE
         if kind == stat.S_IFDIR:
@@ -98,19 +108,16 @@ def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: L
         entries.append((name, status))
 
 
-def keep_only_cache_tag(
-    fd: int, path: bytes, listing: Listing, on_excluded: Callable[[bytes, str], None] | None
-) -> None:
-    """Where a directory says that it is a cache, forget all of it but the tag, which a restored cache needs again."""
-    if not any(name == CACHE_TAG for name, _ in listing.entries) or not is_cache(fd):
-        return
-    if on_excluded is not None:
+def keep_only(listing: Listing, path: bytes, kept: bytes, reason: str, on_decision: OnDecision | None) -> None:
+    """Forget all of a listing but the name that says that the rest is not wanted: it says so again when it is restored."""
+    if on_decision is not None:
         for name, _ in listing.entries:
-            if name != CACHE_TAG:
-                on_excluded(join(path, name), "CACHEDIR.TAG")
-    listing.entries[:] = [entry for entry in listing.entries if entry[0] == CACHE_TAG]
-    listing.directories.clear()
+            if name != kept:
+                on_decision(join(path, name), Decision(True, reason))
+    listing.entries[:] = [entry for entry in listing.entries if entry[0] == kept]
+    listing.directories[:] = [entry for entry in listing.directories if entry[0] == kept]
     listing.problems.clear()
+    listing.skipped = 0
 
 
 def join(folder: bytes, name: bytes) -> bytes:

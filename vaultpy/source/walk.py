@@ -18,9 +18,12 @@ from vaultpy.errors import ReplacedError, SourceError, VanishedError
 from vaultpy.model import Problem, ProblemKind
 from vaultpy.source.descent import Descent
 from vaultpy.source.failures import explain, to_problem
-from vaultpy.source.filters import Filter, compile_filter
-from vaultpy.source.listing import Entry, Leave, by_name, join, keep_only_cache_tag, list_folder
+from vaultpy.source.filters import CACHE_TAG, Decision, Filter, compile_filter, is_cache
+from vaultpy.source.ignore import Layer, read_ignore_files, verdict_within
+from vaultpy.source.listing import Entry, Leave, Listing, OnDecision, by_name, join, keep_only, list_folder
 from vaultpy.source.roots import Found, Roots
+from vaultpy.source.statx import Statx
+from vaultpy.units import format_size
 
 NO_FD = -1
 """The descriptor of a folder that could not be opened.  The system refuses it everywhere."""
@@ -50,17 +53,23 @@ class Folder:
 class WalkOptions:
     """What to leave out.
 
-    `exclude`: patterns (see `filters`).  `exclude_caches`: of a directory with a valid CACHEDIR.TAG only the tag is
-    kept.  `one_file_system`: a directory where something else is mounted is an entry, and is not entered.  `skip`:
-    (device, inode) of files and directories that are left out whole.  `on_excluded` is called with the path of whatever
-    the first three leave out, and with the pattern, `CACHEDIR.TAG` or `another file system`.
+    `exclude`: patterns (see `filters`).  `exclude_files`: names of files in the tree that hold such patterns (see
+    `ignore`).  `exclude_if_present`: of a directory with something of such a name only that is kept; `exclude_caches`: of
+    one with a valid CACHEDIR.TAG, only the tag.  `exclude_larger_than`: regular files of more bytes; `exclude_nodump`:
+    what has that flag.  `one_file_system`: a directory where something else is mounted is an entry, and is not entered.
+    `skip`: (device, inode) of files and directories that are left out whole.  `on_decision` hears of whatever all but the
+    last leave out, and of what a pattern with `!` takes back.
     """
 
     exclude: tuple[str, ...] = ()
     exclude_caches: bool = False
     one_file_system: bool = False
     skip: frozenset[tuple[int, int]] = frozenset()
-    on_excluded: Callable[[bytes, str], None] | None = None
+    exclude_files: tuple[bytes, ...] = ()
+    exclude_if_present: tuple[bytes, ...] = ()
+    exclude_larger_than: int | None = None
+    exclude_nodump: bool = False
+    on_decision: OnDecision | None = None
 
 
 def walk(roots: Roots, options: WalkOptions) -> Iterator[Folder]:
@@ -80,12 +89,16 @@ def walk(roots: Roots, options: WalkOptions) -> Iterator[Folder]:
         yield from _walk_tree(tree)
 
 
+_Layers = tuple[Layer, ...]
+
+
 @dataclass(slots=True)
 class _Tree:
     path: bytes
     found: os.stat_result
     options: WalkOptions
     chosen: Filter | None
+    statx: Statx = field(default_factory=Statx)
     device: int | None = None
     """What the root turned out to be on: it may be mounted only as we enter."""
 
@@ -117,55 +130,97 @@ def _open_for_lookup(path: bytes) -> int:
 def _walk_tree(tree: _Tree) -> Iterator[Folder]:
     # The path is one buffer that grows and shrinks: ten thousand levels would hold as many copies of it otherwise.
     here = bytearray()
-    levels: list[tuple[int, list[Entry]]] = [(0, [(tree.path, tree.found)])]
+    levels: list[tuple[int, list[Entry], _Layers]] = [(0, [(tree.path, tree.found)], ())]
     with Descent() as descent:
         while levels:
-            length, directories = levels[-1]
+            length, directories, layers = levels[-1]
             del here[length:]
             if not directories:
                 levels.pop()
                 if levels:
                     descent.leave()
                 continue
-            name, expected = directories.pop()
-            here += b"/" + name if len(levels) > 1 else name.rstrip(b"/")
-            folder, below = _visit(tree, descent, bytes(here) or b"/", name, expected)
+            entry = directories.pop()
+            here += b"/" + entry[0] if len(levels) > 1 else entry[0].rstrip(b"/")
+            folder, below, layers = _visit(tree, descent, bytes(here) or b"/", entry, layers)
             yield folder
             if folder.fd != NO_FD:
                 below.reverse()
-                levels.append((len(here), below))
+                levels.append((len(here), below, layers))
 
 
 def _visit(
-    tree: _Tree, descent: Descent, path: bytes, name: bytes, expected: os.stat_result
-) -> tuple[Folder, list[Entry]]:
-    """The folder of that name below where we are, and the directories in it that are to be entered."""
+    tree: _Tree, descent: Descent, path: bytes, entry: Entry, layers: _Layers
+) -> tuple[Folder, list[Entry], _Layers]:
+    """The folder of that entry below where we are, the directories in it that are to be entered, and the ignore files
+    that hold for them; `layers` are those above it."""
+    name, expected = entry
     try:
         fd, found = descent.enter(name)
     except SourceError as error:
-        return Folder(path, NO_FD, expected, [], [_not_entered(tree, path, error)]), []
+        return Folder(path, NO_FD, expected, [], [_not_entered(tree, path, error)]), [], ()
     options = tree.options
     if tree.device is None:
         tree.device = found.st_dev
     elif options.one_file_system and found.st_dev != tree.device:
-        return Folder(path, fd, found, []), []
-    verdict = tree.chosen.within(_below(path, tree.path)) if tree.chosen is not None else None
-    listing = list_folder(fd, path, Leave(options.skip, verdict, options.on_excluded))
-    if options.exclude_caches:
-        keep_only_cache_tag(fd, path, listing, options.on_excluded)
+        return Folder(path, fd, found, []), [], ()
+    listing, layers = _list(tree, fd, path, layers)
     if _replaced(expected, found):
         listing.problems.append(Problem(path, ProblemKind.CHANGED, "another folder has the name since it was listed"))
     folder = Folder(path, fd, found, listing.entries, listing.problems, listing.left_out, listing.skipped)
-    return folder, _on_this_file_system(tree, path, listing.directories)
+    return folder, _on_this_file_system(tree, path, listing.directories), layers
+
+
+def _list(tree: _Tree, fd: int, path: bytes, layers: _Layers) -> tuple[Listing, _Layers]:
+    """What is wanted of an open directory, and the ignore files above it together with its own."""
+    options, folder = tree.options, _below(path, tree.path)
+    own, problems = read_ignore_files(fd, options.exclude_files, path, folder)
+    layers += own
+    verdict = verdict_within(tree.chosen.within(folder) if tree.chosen is not None else None, layers, folder)
+    listing = list_folder(fd, path, Leave(options.skip, verdict, _unwanted(tree, fd), options.on_decision))
+    marker = _marker(fd, options)
+    if marker is not None:
+        keep_only(listing, path, marker[0], marker[1], options.on_decision)
+    listing.problems += problems
+    return listing, layers
+
+
+def _marker(fd: int, options: WalkOptions) -> tuple[bytes, str] | None:
+    """The name in an open directory that says that the rest of it is not wanted, and how that is told."""
+    if options.exclude_caches and is_cache(fd):
+        return CACHE_TAG, "CACHEDIR.TAG is there"
+    for name in options.exclude_if_present:
+        try:
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            continue
+        return name, f"{os.fsdecode(name)} is there"
+    return None
+
+
+def _unwanted(tree: _Tree, fd: int) -> Callable[[bytes, os.stat_result], str | None] | None:
+    """What is left out for what it is, not for its name."""
+    limit, nodump = tree.options.exclude_larger_than, tree.options.exclude_nodump
+    if limit is None and not nodump:
+        return None
+
+    def unwanted(name: bytes, found: os.stat_result) -> str | None:
+        if limit is not None and found.st_size > limit and stat.S_ISREG(found.st_mode):
+            return f"larger than {format_size(limit)}"
+        if nodump and tree.statx.is_nodump(fd, name):
+            return "nodump"
+        return None
+
+    return unwanted
 
 
 def _on_this_file_system(tree: _Tree, path: bytes, directories: list[Entry]) -> list[Entry]:
     if not tree.options.one_file_system:
         return directories
-    if tree.options.on_excluded is not None:
+    if tree.options.on_decision is not None:
         for name, found in directories:
             if found.st_dev != tree.device:
-                tree.options.on_excluded(join(path, name), "another file system")
+                tree.options.on_decision(join(path, name), Decision(True, "another file system is mounted in it"))
     return [entry for entry in directories if entry[1].st_dev == tree.device]
 
 
