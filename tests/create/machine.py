@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from vaultpy.age import X25519Identity, parse_identity
 from vaultpy.config import Config, SourceConfig
 from vaultpy.events import Event
@@ -27,7 +29,9 @@ from vaultpy.ops.reader import Reader
 from vaultpy.ops.restore import Restored, RestoreOptions, restore
 from vaultpy.purges import PurgeRecord, encode_record
 from vaultpy.signature import Trust
+from vaultpy.source import batch
 from vaultpy.source.apply import ApplyOptions
+from vaultpy.source.read import Listed
 from vaultpy.state import make_host, save_host, state_paths
 from vaultpy.store import names
 from vaultpy.store.base import Body, ObjectInfo, Store
@@ -295,3 +299,9 @@ def look(top: Path) -> dict[str, tuple[object, ...]]:
             content,
         )
     return found
+
+
+def open_with(patch: pytest.MonkeyPatch, open_regular: Callable[[int, bytes, Listed], int]) -> None:
+    """Have every file that is read opened by this function, one at a time."""
+    patch.setattr(batch.BatchReader, "_read_plain", lambda *_: False)
+    patch.setattr(batch, "open_regular", open_regular)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import SECOND, Machine, look
+from machine import SECOND, Machine, look, open_with
 
 from vaultpy.config.values import Compare
-from vaultpy.ops import create, take
+from vaultpy.ops import create
 from vaultpy.ops.create import Created
+from vaultpy.source import batch
 from vaultpy.source.walk import Folder
 
 OTHER = {
@@ -47,13 +48,13 @@ def versions(machine: Machine, name: bytes = b"file0") -> int:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The names of the files that are opened to be read."""
     opened: list[bytes] = []
-    original = take.open_regular
+    original = batch.open_regular
 
     def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
         opened.append(name)
         return original(dir_fd, name, expected)
 
-    monkeypatch.setattr(take, "open_regular", open_regular)
+    open_with(monkeypatch, open_regular)
     return opened
 
 
@@ -284,7 +285,7 @@ def test_inode_numbers_may_have_64_bits(machine: Machine, monkeypatch: pytest.Mo
     fstat = os.fstat
     with monkeypatch.context() as patch:
         patch.setattr(create, "walk", walk_elsewhere)
-        patch.setattr(take, "open_regular", lambda fd, name, _: os.open(name, os.O_RDONLY, dir_fd=fd))
+        open_with(patch, lambda fd, name, _: os.open(name, os.O_RDONLY, dir_fd=fd))
         patch.setattr(os, "fstat", lambda fd: _with_inode(fstat(fd), inode))
         machine.snapshot()
         machine.snapshot()

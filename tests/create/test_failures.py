@@ -15,7 +15,7 @@ from vaultpy.config import SourceConfig
 from vaultpy.errors import IndexDatabaseError, SourceError, StoreError, StoreFull, StoreUnavailable, VaultpyError
 from vaultpy.index.db import Index, open_index
 from vaultpy.model import ProblemKind
-from vaultpy.ops import prepare
+from vaultpy.ops import prepare, take
 from vaultpy.ops.create import CreateOptions, create_snapshots
 from vaultpy.source import read
 from vaultpy.store import names
@@ -142,6 +142,7 @@ def test_a_folder_that_vanishes_during_the_walk_is_a_note(machine: Machine, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(read.os, "pread", pread)
+        patch.setattr(take, "BATCH_FILES", 1)
         made = machine.create(replace(machine.source))
     assert made.exit_code == 0
     assert {one.kind for one in made.problems} == {ProblemKind.VANISHED}

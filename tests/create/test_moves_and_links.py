@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from machine import SECOND, Machine
+from machine import SECOND, Machine, open_with
 
 from vaultpy.ops import take
+from vaultpy.source import batch
 from vaultpy.store import names
 
 
@@ -20,13 +21,13 @@ from vaultpy.store import names
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The names of the files that are opened to be read."""
     opened: list[bytes] = []
-    original = take.open_regular
+    original = batch.open_regular
 
     def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
         opened.append(name)
         return original(dir_fd, name, expected)
 
-    monkeypatch.setattr(take, "open_regular", open_regular)
+    open_with(monkeypatch, open_regular)
     return opened
 
 
@@ -130,14 +131,15 @@ def test_hard_links_stay_links_where_a_file_grows_old_enough_to_be_trusted_betwe
 ) -> None:
     (machine.tree / "z").hardlink_to(machine.tree / "folder0" / "file0")
     machine.clock.now = (machine.tree / "z").stat().st_ctime_ns + SECOND - 60 * SECOND
-    original = take.open_regular
+    original = batch.open_regular
 
     def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
-        if name == b"file0":
+        if name == b"z":
             machine.clock.advance(5 * SECOND)
         return original(dir_fd, name, expected)
 
-    monkeypatch.setattr(take, "open_regular", open_regular)
+    open_with(monkeypatch, open_regular)
+    monkeypatch.setattr(take, "BATCH_FILES", 1)
     machine.snapshot()
     ctimes = machine.rows("SELECT ctime IS NULL FROM files WHERE name IN (?, ?) ORDER BY name", b"file0", b"z")
     assert ctimes == [(0,), (1,)]

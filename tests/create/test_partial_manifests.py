@@ -7,12 +7,12 @@ import random
 import time
 
 import pytest
-from machine import DAY, SECOND, Died, Machine
+from machine import DAY, SECOND, Died, Machine, open_with
 
 from vaultpy.model import SnapshotState
-from vaultpy.ops import take
 from vaultpy.ops.reader import read_manifest
 from vaultpy.signature import Trust
+from vaultpy.source import batch
 from vaultpy.store import names
 
 QUARTER = DAY // 4
@@ -96,7 +96,7 @@ def test_a_run_that_stores_nothing_more_still_says_what_it_stored(
     for folder in ("a", "b", "c"):
         (machine.tree / folder).mkdir(parents=True)
         (machine.tree / folder / f"file in {folder}").write_bytes(content)
-    original = take.open_regular
+    original = batch.open_regular
 
     def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
         if name == b"file in b":
@@ -108,7 +108,7 @@ def test_a_run_that_stores_nothing_more_still_says_what_it_stored(
             machine.clock.advance(QUARTER)
         return original(dir_fd, name, expected)
 
-    monkeypatch.setattr(take, "open_regular", open_regular)
+    open_with(monkeypatch, open_regular)
     machine.snapshot()
     assert len(machine.objects(names.BLOBS)) == 1
     assert len(manifests(machine)) == 2

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from machine import Machine
+from machine import Machine, open_with
 
 from vaultpy.config import SourceConfig
 from vaultpy.errors import SourceError
 from vaultpy.events import ProblemMet
 from vaultpy.model import Problem, ProblemKind
-from vaultpy.ops import take
 from vaultpy.ops.create import CreateOptions, create_snapshots
+from vaultpy.source import batch
 from vaultpy.source.descent import Descent
 
 NOBODY = 65534
@@ -23,7 +23,7 @@ NOBODY = 65534
 @pytest.fixture
 def unprivileged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are opened as somebody who is not root."""
-    original = take.open_regular
+    original = batch.open_regular
 
     def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
         if os.getuid() != 0:
@@ -34,7 +34,7 @@ def unprivileged(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             os.seteuid(0)
 
-    monkeypatch.setattr(take, "open_regular", open_regular)
+    open_with(monkeypatch, open_regular)
 
 
 @pytest.mark.usefixtures("unprivileged")

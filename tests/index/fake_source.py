@@ -7,18 +7,19 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vaultpy.index.db import Index
 from vaultpy.index.homes import homeless, refresh_homes
 from vaultpy.index.live import LiveFile, Owners
-from vaultpy.index.record import FileRow, NewBlob, Recorder
+from vaultpy.index.record import FileRow, Group, NewBlob, Recorder
 from vaultpy.index.reuse import Reuse, find_reuse, suspect_files
 from vaultpy.index.runs import Run, begin_run
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, ensure_source, insert_snapshot, set_state
 from vaultpy.model import BlobHash, ChunkHash, HostId, KeyId, Kind, SnapshotId, SourceId
-from vaultpy.ops.compare import Comparer, Place
+from vaultpy.ops.compare import Comparer, Found, Place
+from vaultpy.source.listing import join
 from vaultpy.source.walk import Folder
 
 KEY = KeyId(uuid.UUID(int=7 << 76 | 2 << 62 | 1))
@@ -86,31 +87,33 @@ class FakeSink:
         self._recorder.close_directory(row_id)
 
     def changed(self, place: Place, old: LiveFile | None) -> None:
+        self._put(place.directory_id, place.name, place.kind, place.stat, b"", old)
+
+    def changed_files(self, folder: Folder, directory_id: int, files: Sequence[Found]) -> None:
+        for name, found, old in files:
+            self._put(directory_id, name, Kind.FILE, found, join(folder.path, name), old)
+
+    def _put(
+        self, directory_id: int, name: bytes, kind: Kind, found: os.stat_result, path: bytes, old: LiveFile | None
+    ) -> None:
+        group = Group(replaces=[old.id] if old else [])
         ids = array.array("q")
-        for data in self._tree[place.path] if place.kind == Kind.FILE else ():
-            known, is_new = self._recorder.place_chunk(hash_of(data))
+        for data in self._tree[path] if kind == Kind.FILE else ():
+            (known,), (is_new,) = self._recorder.place_chunks([hash_of(data)], group)
             if is_new:
                 self._open.append(data)
             ids.append(known)
             if len(self._open) >= self._per_blob:
                 self.seal()
-        found = place.stat
-        row = FileRow(
-            place.directory_id,
-            place.name,
-            place.kind,
-            found.st_size,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
-            found.st_ino,
-            found.st_dev,
-            found.st_nlink,
-            found.st_mode & 0o7777,
-            self._owners.id_of(found.st_uid, found.st_gid),
-        )
-        self._recorder.put_file(
-            row, ids, [(b"user.n", b"v" * 20_000)] if b"x" in place.name else [], old.id if old else None
-        )
+        owner_id = self._owners.id_of(found.st_uid, found.st_gid)
+        times = found.st_mtime_ns, found.st_ctime_ns
+        numbers = found.st_ino, found.st_dev, found.st_nlink, found.st_mode & 0o7777, owner_id
+        if kind == Kind.FILE and len(ids) < 2 and b"x" not in name:
+            group.plain.append((directory_id, name, found.st_size, *times, *numbers, ids[0] if ids else None))
+        else:
+            row = FileRow(directory_id, name, kind, found.st_size, *times, *numbers)
+            group.others.append((row, ids, [(b"user.n", b"v" * 20_000)] if b"x" in name else []))
+        self._recorder.put_group(group)
 
     def folder_done(self) -> None:
         pass

@@ -46,8 +46,8 @@ def whole_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
     yield from _snapshot_lines(snapshot, problems)
     yield from _lines(index, f"{_BLOBS} ORDER BY b.id", (run.source_id,))
     yield from _lines(index, f"{_DIRECTORIES} ORDER BY d.id", (run.source_id,))
-    where = "WHERE d.source_id = ? AND f.last_seq IS NULL ORDER BY f.id"
-    yield from _file_lines(index, where, (run.source_id,), _Seen().first_time)
+    _share(index, run.source_id)
+    yield from _file_lines(index, "", (), _Seen().first_time)
 
 
 def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterable[Problem]) -> Iterator[bytes]:
@@ -66,14 +66,14 @@ def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
     new = ", ".join(str(no) for no in sorted(run.unpublished))
     yield from _lines(index, f"{_DIRECTORIES} AND r.no IN ({new}) ORDER BY d.id", (run.source_id,))
     seen = _Seen()
+    _share(index, run.source_id)
 
     def is_new(chunk_id: int) -> bool:
         return seen.first_time(chunk_id) and not _in_parent(index, run, chunk_id)
 
     for no in sorted(run.unpublished):
         limits = (no << COUNTER_BITS, no + 1 << COUNTER_BITS)
-        where = "WHERE f.id >= ? AND f.id < ? AND f.last_seq IS NULL ORDER BY f.id"
-        yield from _file_lines(index, where, limits, is_new)
+        yield from _file_lines(index, "AND f.id >= ? AND f.id < ?", limits, is_new)
 
 
 class _Seen:
@@ -110,10 +110,16 @@ def _snapshot_lines(snapshot: SnapshotRow, problems: Iterable[Problem]) -> Itera
         yield f"INSERT INTO problems VALUES ({key},{_hex(path)},{_hex(one.kind.encode())},{_hex(detail)});\n".encode()
 
 
+def _share(index: Index, source_id: int) -> None:
+    for sql in _SHARED:
+        index.run(sql)
+    index.run(_SHARED_RUNS, (source_id,))
+
+
 def _file_lines(index: Index, where: str, params: tuple[int, ...], is_new: Callable[[int], bool]) -> Iterator[bytes]:
     """Lines of files, each after the lines of its chunks that the reader does not know yet: side by side the hash is
     written twice within a few hundred bytes, which zstd folds into one."""
-    for row_id, chunk_id, has_more, chunk_line, file_line in index.each(f"{_FILES} {where}", params):
+    for row_id, chunk_id, has_more, chunk_line, file_line in index.each(f"{_FILES} {where} ORDER BY f.id", params):
         if chunk_id is not None and is_new(chunk_id):
             yield chunk_line.encode()
         yield file_line.encode()
@@ -151,17 +157,31 @@ _DIRECTORIES = f"""
     FROM directories d JOIN sources s ON s.id = d.source_id JOIN runs r ON r.no = d.id >> {COUNTER_BITS}
     LEFT JOIN runs p ON p.no = d.parent_id >> {COUNTER_BITS} WHERE d.source_id = ? AND d.last_seq IS NULL"""
 
+# What many rows share is made into text once: literals of runs' UUIDs without their counters, and owners.
+_SHARED = (
+    "DROP TABLE IF EXISTS temp.dump_runs",
+    "DROP TABLE IF EXISTS temp.dump_owners",
+    "CREATE TEMP TABLE dump_runs (no INTEGER PRIMARY KEY, text TEXT, seq INTEGER)",
+    "CREATE TEMP TABLE dump_owners (id INTEGER PRIMARY KEY, text TEXT)",
+    """INSERT INTO temp.dump_owners SELECT id, printf('%d,%d,%s,%s', uid, gid, quote(user), quote("group")) FROM owners""",
+)
+_SHARED_RUNS = "INSERT INTO temp.dump_runs SELECT no, printf('X''%s', hex(prefix)), seq FROM runs WHERE source_id = ?"
+
+# In the order of ids, whatever the planner thinks of the small tables: CROSS JOIN keeps it from turning the loops round.
 _FILES = f"""
     SELECT f.id, f.chunk_id,
     (f.chunk_id IS NULL AND f.size > 0) OR EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id),
     printf('INSERT INTO chunks VALUES (%s,%d,%s,%d);\n', quote(c.hash), c.size, quote(b.uuid), c.raw_offset),
-    printf('INSERT INTO files VALUES (%s,%s,%s,%d,%d,%d,%s,%d,%d,%d,%d,%d,%d,%s,%s,%s,%s,%s,%s,%s,%s,%s,%d,NULL);\n',
-    {_uuid("r.prefix", "f.id")}, {_uuid("p.prefix", "f.directory_id")}, quote(f.name), f.kind, f.size, f.mtime,
-    quote(f.ctime), f.inode, f.device, f.nlink, f.mode, o.uid, o.gid, quote(o.user), quote(o."group"), quote(c.hash),
-    quote(f.link_target), quote(f.rdev), quote(f.flags), quote(f.btime), quote(f.holes), quote(f.changed), r.seq)
-    FROM files f JOIN directories d ON d.id = f.directory_id JOIN owners o ON o.id = f.owner_id
-    JOIN runs r ON r.no = f.id >> {COUNTER_BITS} JOIN runs p ON p.no = f.directory_id >> {COUNTER_BITS}
-    LEFT JOIN chunks c ON c.id = f.chunk_id LEFT JOIN blobs b ON b.id = c.blob_id"""
+    printf('INSERT INTO files VALUES (%s%08X'',%s%08X'',%s,%d,%d,%d,%s,%d,%d,%d,%d,%s,%s,%s,%d,NULL);\n',
+    r.text, f.id & {COUNTER_MASK}, p.text, f.directory_id & {COUNTER_MASK}, quote(f.name), f.kind, f.size, f.mtime,
+    quote(f.ctime), f.inode, f.device, f.nlink, f.mode, o.text, quote(c.hash),
+    CASE WHEN coalesce(f.link_target, f.rdev, f.flags, f.btime, f.holes, f.changed) IS NULL
+    THEN 'NULL,NULL,NULL,NULL,NULL,NULL' ELSE printf('%s,%s,%s,%s,%s,%s', quote(f.link_target), quote(f.rdev),
+    quote(f.flags), quote(f.btime), quote(f.holes), quote(f.changed)) END, r.seq)
+    FROM files f CROSS JOIN temp.dump_runs r ON r.no = f.id >> {COUNTER_BITS}
+    CROSS JOIN temp.dump_runs p ON p.no = f.directory_id >> {COUNTER_BITS}
+    CROSS JOIN temp.dump_owners o ON o.id = f.owner_id
+    LEFT JOIN chunks c ON c.id = f.chunk_id LEFT JOIN blobs b ON b.id = c.blob_id WHERE f.last_seq IS NULL"""
 
 _CONTENT = f"""
     SELECT c.id,

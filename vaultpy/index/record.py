@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from vaultpy.index.filter import ChunkFilter
 from vaultpy.index.ids import RowId
 from vaultpy.index.reuse import Reuse
 from vaultpy.index.runs import Run, close_rows, close_tree, note_move
-from vaultpy.model import BlobHash, ChunkHash, KeyId
+from vaultpy.model import BlobHash, ChunkHash, KeyId, Kind
 
 XATTR_PART = 16 * 1024
 """Bytes of an extended attribute's value in one row: a line of the export stays under 64 KiB."""
@@ -61,24 +62,36 @@ class FileRow(NamedTuple):
     changed: int | None = None
 
 
+PlainFile = tuple[int, bytes, int, int, int | None, int, int, int, int, int, int | None]
+"""A regular file of one chunk (None: it is empty) and nothing special, which nearly all are: directory_id, name, size,
+mtime, ctime, inode, device, nlink, mode, owner_id and chunk_id, as in FileRow."""
+
+
+OtherFile = tuple[FileRow, "array.array[int]", Sequence[tuple[bytes, bytes]]]
+"""Any other path: its row, its chunks and its extended attributes."""
+
+
 @dataclass(slots=True)
-class _Waiting:
-    row: FileRow
-    chunk_ids: array.array[int]
-    xattrs: Sequence[tuple[bytes, bytes]]
-    replaces: int | None
+class Group:
+    """Files that are written together, once all their chunks are durable; `replaces` are the rows that they close."""
+
+    plain: list[PlainFile] = field(default_factory=list)
+    others: list[OtherFile] = field(default_factory=list)
+    replaces: list[int] = field(default_factory=list)
     missing: int = 0
+    given: bool = False
+
+    def __len__(self) -> int:
+        return len(self.plain) + len(self.others) + len(self.replaces)
 
 
 @dataclass(slots=True)
 class _Gathered:
     directories: list[tuple[int, int, int | None, bytes]] = field(default_factory=list)
-    files: list[tuple[int, FileRow, array.array[int], Sequence[tuple[bytes, bytes]]]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     closed_files: list[int] = field(default_factory=list)
     closed_directories: list[int] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.directories) + len(self.files) + len(self.closed_files) + len(self.closed_directories)
+    rows: int = 0
 
 
 class Recorder:
@@ -94,27 +107,48 @@ class Recorder:
         self._filter = ChunkFilter(index, self._next_chunk)
         self._pending: dict[ChunkHash, int] = {}
         self._moving: dict[int, bool] = {}
-        self._waiters: dict[int, list[_Waiting]] = {}
+        self._waiters: dict[int, Group] = {}
+        self._more_waiters: dict[int, list[Group]] = {}
         self._gathered = _Gathered()
 
-    def place_chunk(self, hash: ChunkHash) -> tuple[int, bool]:
-        """The id of a chunk, and whether it must be stored: it is neither under way in this run nor in a blob that may be
-        reused.  One that must be stored waits for `put_blob`."""
-        chunk_id = self._pending.get(hash)
-        if chunk_id is not None:
-            return chunk_id, False
+    def place_chunks(self, hashes: Iterable[ChunkHash], group: Group) -> tuple[list[int], bytes]:
+        """The ids of chunks, and a flag for each that must be stored: it is neither under way in this run nor in a blob
+        that may be reused.  Those wait for `put_blob`, and `group` for them and for what is under way."""
+        ids: list[int] = []
+        new = bytearray()
+        pending, waiters, may_know, missing = self._pending, self._waiters, self._filter.may_know, 0
+        for hash in hashes:
+            chunk_id = pending.get(hash)
+            if chunk_id is not None:
+                self._more_waiters.setdefault(chunk_id, []).append(group)
+                missing += 1
+                new.append(0)
+            elif may_know(hash) and (chunk_id := self._reused(hash)) is not None:
+                new.append(0)
+            else:
+                chunk_id = self._new_chunk(hash)
+                pending[hash] = chunk_id
+                waiters[chunk_id] = group
+                missing += 1
+                new.append(1)
+            ids.append(chunk_id)
+        group.missing += missing
+        return ids, bytes(new)
+
+    def _reused(self, hash: ChunkHash) -> int | None:
+        """The id of a chunk that lies where it may stay."""
+        row = self._find(hash)
+        return row[0] if row is not None and (row[1] in self._reuse.blobs or row[1] in self._stored) else None
+
+    def _new_chunk(self, hash: ChunkHash) -> int:
+        """The id of a chunk that is to be stored: its own, if its blob is not to be built on, else a new one."""
         row = self._find(hash) if self._filter.may_know(hash) else None
-        if row is None:
-            chunk_id, self._next_chunk = self._next_chunk, self._next_chunk + 1
-            self._filter.add(hash)
-        elif row[1] in self._reuse.blobs or row[1] in self._stored:
-            return row[0], False
-        else:
-            chunk_id = row[0]
-            self._moving[chunk_id] = row[1] in self._reuse.held
-        self._pending[hash] = chunk_id
-        self._waiters[chunk_id] = []
-        return chunk_id, True
+        if row is not None:
+            self._moving[row[0]] = row[1] in self._reuse.held
+            return row[0]
+        self._filter.add(hash)
+        self._next_chunk += 1
+        return self._next_chunk - 1
 
     def _find(self, hash: ChunkHash) -> tuple[int, int] | None:
         """The id and the home of a chunk that the index knows."""
@@ -125,34 +159,32 @@ class Recorder:
         """A path that is a directory from this run on; returns its id, which rows may name at once."""
         row_id = self.run.new_id()
         self._gathered.directories.append((row_id, self.run.source_id, parent_id, name))
+        self._gathered.rows += 1
         return row_id
 
+    def put_group(self, group: Group) -> None:
+        """New versions of paths; nothing may be added to the group after.  Written once all its chunks are durable."""
+        group.given = True
+        if not group.missing:
+            self._gather(group)
+            self._flush_if_many()
+
     def put_file(
-        self,
-        row: FileRow,
-        chunk_ids: array.array[int],
-        xattrs: Sequence[tuple[bytes, bytes]] = (),
-        replaces: int | None = None,
+        self, row: FileRow, chunk_ids: array.array[int], xattrs: Sequence[tuple[bytes, bytes]], replaces: int | None
     ) -> None:
-        """A new version of a path; `replaces` is the row it closes.  Written once all its chunks are durable."""
-        waiting = _Waiting(row, chunk_ids, xattrs, replaces)
-        if self._waiters:
-            for chunk_id in set(chunk_ids) if len(chunk_ids) > 1 else chunk_ids:
-                waiters = self._waiters.get(chunk_id)
-                if waiters is not None:
-                    waiters.append(waiting)
-                    waiting.missing += 1
-        if not waiting.missing:
-            self._ready(waiting)
+        """A new version of one path, whose chunks are durable (or it has none); `replaces` is the row it closes."""
+        self.put_group(Group(others=[(row, chunk_ids, xattrs)], replaces=[] if replaces is None else [replaces]))
 
     def close_file(self, row_id: int) -> None:
         """The path is gone, or could not be read: its row ends with the last complete snapshot."""
         self._gathered.closed_files.append(row_id)
+        self._gathered.rows += 1
         self._flush_if_many()
 
     def close_directory(self, row_id: int) -> None:
         """The directory and all below it are gone."""
         self._gathered.closed_directories.append(row_id)
+        self._gathered.rows += 1
         self._flush_if_many()
 
     def is_reusable(self, row_id: int) -> bool:
@@ -182,7 +214,7 @@ class Recorder:
                     ),
                 )
             )
-            new, moved = self._arrive(blob_id, zip(hashes, offsets, sizes, strict=True))
+            new, moved = self._arrive(blob_id, hashes, offsets, sizes)
             self.index.run_many("INSERT INTO chunks (id, hash, size, blob_id, raw_offset) VALUES (?, ?, ?, ?, ?)", new)
             self.index.run_many("UPDATE chunks SET blob_id = ?, raw_offset = ? WHERE id = ?", moved)
             self._write(self._gathered)
@@ -192,7 +224,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Write all that does not wait for a blob."""
-        if self._gathered or self.run.next_counter:
+        if self._gathered.rows or self.run.next_counter:
             with self.index.transaction():
                 self._write(self._gathered)
             self._gathered = _Gathered()
@@ -208,36 +240,39 @@ class Recorder:
         return len(self._pending)
 
     def _arrive(
-        self, blob_id: int, places: Iterable[tuple[ChunkHash, int, int]]
-    ) -> tuple[list[tuple[object, ...]], list[tuple[int, ...]]]:
-        new: list[tuple[object, ...]] = []
-        moved: list[tuple[int, ...]] = []
-        for hash, raw_offset, size in places:
-            chunk_id = self._pending.pop(hash)
-            held = self._moving.pop(chunk_id, None)
-            if held is not None:
-                moved.append((blob_id, raw_offset, chunk_id))
-                if held:
-                    note_move(self.index, self.run.seq)
-            else:
-                new.append((chunk_id, hash, size, blob_id, raw_offset))
-            for waiting in self._waiters.pop(chunk_id):
-                waiting.missing -= 1
-                if not waiting.missing:
-                    self._gather(waiting)
+        self, blob_id: int, hashes: Sequence[ChunkHash], offsets: Sequence[int], sizes: Sequence[int]
+    ) -> tuple[list[tuple[object, ...]], list[tuple[int, int, int]]]:
+        ids = list(map(self._pending.pop, hashes))
+        for chunk_id in ids:
+            self._count_down(self._waiters.pop(chunk_id))
+        for chunk_id in self._more_waiters.keys() & ids:
+            for group in self._more_waiters.pop(chunk_id):
+                self._count_down(group)
+        rows = zip(ids, hashes, sizes, repeat(blob_id), offsets)
+        if not self._moving:
+            return list(rows), []
+        moved = [
+            (blob_id, row[4], row[0])
+            for row in zip(ids, hashes, sizes, repeat(blob_id), offsets)
+            if row[0] in self._moving
+        ]
+        new: list[tuple[object, ...]] = [row for row in rows if row[0] not in self._moving]
+        for _, _, chunk_id in moved:
+            if self._moving.pop(chunk_id):
+                note_move(self.index, self.run.seq)
         return new, moved
 
-    def _ready(self, waiting: _Waiting) -> None:
-        self._gather(waiting)
-        self._flush_if_many()
+    def _count_down(self, group: Group) -> None:
+        group.missing -= 1
+        if not group.missing and group.given:
+            self._gather(group)
 
-    def _gather(self, waiting: _Waiting) -> None:
-        if waiting.replaces is not None:
-            self._gathered.closed_files.append(waiting.replaces)
-        self._gathered.files.append((self.run.new_id(), waiting.row, waiting.chunk_ids, waiting.xattrs))
+    def _gather(self, group: Group) -> None:
+        self._gathered.groups.append(group)
+        self._gathered.rows += len(group)
 
     def _flush_if_many(self) -> None:
-        if len(self._gathered) >= FLUSH_ROWS:
+        if self._gathered.rows >= FLUSH_ROWS:
             self.flush()
 
     def _write(self, gathered: _Gathered) -> None:
@@ -247,16 +282,22 @@ class Recorder:
         index.run_many(
             "INSERT INTO directories (id, source_id, parent_id, name) VALUES (?, ?, ?, ?)", gathered.directories
         )
-        index.run_many(_INSERT_FILE, (_file_values(*file) for file in gathered.files))
-        index.run_many("INSERT INTO file_chunks VALUES (?, ?, ?)", _chunk_rows(gathered.files))
-        index.run_many("INSERT INTO xattrs VALUES (?, ?, ?, ?)", _xattr_rows(gathered.files))
+        plain = [row for group in gathered.groups for row in group.plain]
+        first = self.run.new_ids(len(plain))
+        index.run_many(_INSERT_PLAIN, ((row_id, *row) for row_id, row in enumerate(plain, first)))
+        others = [one for group in gathered.groups for one in group.others]
+        first = self.run.new_ids(len(others))
+        index.run_many(_INSERT_FILE, (_values(row_id, *other) for row_id, other in enumerate(others, first)))
+        index.run_many("INSERT INTO file_chunks VALUES (?, ?, ?)", _chunk_rows(others, first))
+        index.run_many("INSERT INTO xattrs VALUES (?, ?, ?, ?)", _xattr_rows(others, first))
         index.run("UPDATE runs SET next_id = ? WHERE no = ?", (self.run.next_counter, self.run.no))
-        self.files_recorded += len(gathered.files)
+        self.files_recorded += len(plain) + len(others)
 
     def _close(self, gathered: _Gathered) -> None:
         for directory_id in gathered.closed_directories:
             close_tree(self.index, self.run, directory_id)
-        close_rows(self.index, self.run, "files", gathered.closed_files)
+        replaced = [row_id for group in gathered.groups for row_id in group.replaces]
+        close_rows(self.index, self.run, "files", gathered.closed_files + replaced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,28 +320,28 @@ _INSERT_FILE = (
     f"INSERT INTO files (id, {', '.join(FileRow._fields)}) VALUES ({', '.join('?' * (len(FileRow._fields) + 1))})"
 )
 
-
-def _file_values(row_id: int, row: FileRow, chunk_ids: array.array[int], _xattrs: object) -> tuple[object, ...]:
-    if len(chunk_ids) == 1:
-        return (row_id, *row[:11], chunk_ids[0], *row[12:])
-    return (row_id, *row)
+_INSERT_PLAIN = f"""
+    INSERT INTO files (id, directory_id, name, kind, size, mtime, ctime, inode, device, nlink, mode, owner_id, chunk_id)
+    VALUES (?, ?, ?, {int(Kind.FILE)}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-def _chunk_rows(files: Iterable[tuple[int, FileRow, array.array[int], object]]) -> Iterable[tuple[int, int, int]]:
+def _values(row_id: int, row: FileRow, chunk_ids: array.array[int], _xattrs: object) -> tuple[object, ...]:
+    return (row_id, *row._replace(chunk_id=chunk_ids[0] if len(chunk_ids) == 1 else None))
+
+
+def _chunk_rows(files: Iterable[OtherFile], first: int) -> Iterable[tuple[int, int, int]]:
     return (
         (row_id, position, chunk_id)
-        for row_id, _row, chunk_ids, _xattrs in files
+        for row_id, (_row, chunk_ids, _xattrs) in enumerate(files, first)
         if len(chunk_ids) > 1
         for position, chunk_id in enumerate(chunk_ids)
     )
 
 
-def _xattr_rows(
-    files: Iterable[tuple[int, FileRow, object, Sequence[tuple[bytes, bytes]]]],
-) -> Iterable[tuple[int, bytes, int, bytes]]:
+def _xattr_rows(files: Iterable[OtherFile], first: int) -> Iterable[tuple[int, bytes, int, bytes]]:
     return (
         (row_id, name, part, value[start : start + XATTR_PART])
-        for row_id, _row, _chunks, xattrs in files
+        for row_id, (_row, _chunks, xattrs) in enumerate(files, first)
         for name, value in xattrs
         for part, start in enumerate(range(0, max(len(value), 1), XATTR_PART))
     )

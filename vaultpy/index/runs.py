@@ -29,11 +29,15 @@ class Run:
     next_counter: int = 0
 
     def new_id(self) -> RowId:
-        counter = self.next_counter
-        if counter > COUNTER_MASK:
+        return self.new_ids(1)
+
+    def new_ids(self, count: int) -> RowId:
+        """The first of so many ids in a row."""
+        first = self.next_counter
+        if first + count > COUNTER_MASK + 1:
             raise OverflowError("a run cannot have more than 2^32 rows")
-        self.next_counter = counter + 1
-        return RowId(self.no << COUNTER_BITS | counter)
+        self.next_counter = first + count
+        return RowId(self.no << COUNTER_BITS | first)
 
 
 def begin_run(index: Index, source_id: int, now_ms: int, random: Callable[[int], bytes]) -> Run:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +45,13 @@ class Place:
         return join(self.folder.path, self.name) if self.name else self.folder.path
 
 
+Found = tuple[bytes, os.stat_result, LiveFile | None]
+"""A regular file that is new or changed: its name, what was listed, and its row until now."""
+
+FILES_AT_ONCE = 512
+"""Files of one folder that a sink is given at once: a folder can hold a million."""
+
+
 class Sink(Protocol):
     """What happens to what changed."""
 
@@ -52,7 +59,10 @@ class Sink(Protocol):
         """A directory that was not there before; returns its id."""
 
     def changed(self, place: Place, old: LiveFile | None) -> None:
-        """A path that is new (`old` None) or not as it was; the folder is still open."""
+        """A path that is new (`old` None) or not as it was, and no regular file; the folder is still open."""
+
+    def changed_files(self, folder: Folder, directory_id: int, files: Sequence[Found]) -> None:
+        """Regular files of one folder that are new or not as they were; the folder is still open."""
 
     def close_file(self, row_id: int) -> None:
         """A path that is gone."""
@@ -111,6 +121,7 @@ class Comparer:
         live = files_in(self._index, directory_id) if has_rows else {}
         children = directories_in(self._index, directory_id) if has_rows else {}
         tally = self.tally
+        files: list[Found] = []
         tally.problems += folder.problems
         tally.left_out += folder.left_out
         tally.skipped += folder.skipped
@@ -125,8 +136,15 @@ class Comparer:
                 tally.files += 1
                 tally.unchanged += 1
                 tally.bytes += old.size
+            elif kind == Kind.FILE:
+                files.append((name, found, old))
+                if len(files) >= FILES_AT_ONCE:
+                    self._sink.changed_files(folder, directory_id, files)
+                    files = []
             else:
                 self._sink.changed(Place(folder, directory_id, name, found, kind), old)
+        if files:
+            self._sink.changed_files(folder, directory_id, files)
         self._close_rest(live, children)
 
     def _compare_entry(self, place: Place, old: LiveFile | None) -> None:

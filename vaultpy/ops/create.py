@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-from vaultpy.age import parse_recipient
 from vaultpy.config import SourceConfig
 from vaultpy.errors import SourceError, StoreContradiction, UsageError, VaultpyError
 from vaultpy.events import Noticed, OnEvent, ProblemMet, StepBegan
@@ -26,12 +25,15 @@ from vaultpy.lock import hold_lock
 from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
 from vaultpy.ops.changed import has_changed
 from vaultpy.ops.compare import Comparer, Tally
-from vaultpy.ops.pack import Packer, PackSettings
+from vaultpy.ops.crew import Crew, default_workers
 from vaultpy.ops.prepare import clear_scratch, open_or_make_index, own_things, prepare
 from vaultpy.ops.publish import Draft, Lost, confirm, look_again, publish, publish_partial
+from vaultpy.ops.put import Putter
+from vaultpy.ops.seal import SealSettings
 from vaultpy.ops.survey import list_marked, present_blobs
 from vaultpy.ops.take import Taker
 from vaultpy.ops.vet import vet_roots
+from vaultpy.ops.wire import Setup
 from vaultpy.ops.wrapped import load_wrapped_keys
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.roots import Roots, plan_roots
@@ -198,24 +200,27 @@ class _Attempt:
         names = OwnerNames()
         owners = Owners(index, lambda uid, gid: (names.user(uid), names.group(gid)))
         recorder = Recorder(index, run, reuse)
-        settings = PackSettings(vault.config.compression, vault.config.blob_size, vault.config.uploads)
-        recipients = [parse_recipient(vault.key.recipient)]
-        with Packer(vault.store, recipients, settings, random=vault.random, clock=vault.clock) as packer:
-            comparer = Comparer(
-                index, self._subject.id, owners, self._subject.config.compare, suspect_files(index, run, reuse.blobs)
-            )
-            taker = Taker(
-                recorder,
-                packer,
-                owners,
-                comparer.tally,
-                key_id=vault.key.id,
-                has_history=root_directory(index, self._subject.id) is not None,
-                random=vault.random,
-                clock=vault.clock,
-                on_event=self._on_event,
-                keep_alive=lambda: self._keep_alive(run, comparer.tally),
-            )
+        comparer = Comparer(
+            index, self._subject.id, owners, self._subject.config.compare, suspect_files(index, run, reuse.blobs)
+        )
+        putter = Putter(vault.store, vault.config.uploads, clock=vault.clock)
+        taker = Taker(
+            recorder,
+            putter,
+            owners,
+            comparer.tally,
+            key_id=vault.key.id,
+            has_history=root_directory(index, self._subject.id) is not None,
+            random=vault.random,
+            clock=vault.clock,
+            on_event=self._on_event,
+            keep_alive=lambda: self._keep_alive(run, comparer.tally),
+        )
+        setup = Setup((vault.key.recipient,), SealSettings(vault.config.compression, vault.config.blob_size))
+        crew = Crew(setup, default_workers(), taker.take_part, putter.send, random=vault.random)
+        # Leaving ends the putter first: a crew that still seals then hears at once that nobody takes its blobs.
+        with closing(taker), crew, putter:
+            taker.read_with(crew)
             comparer.compare_all(self._tell(walk(roots, self._walk_options())), taker)
             taker.finish()
         self._new_bytes += taker.taken.new_bytes

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vaultpy.config import Config, SourceConfig
 from vaultpy.index.db import create_index, open_index
 from vaultpy.index.live import LiveFile, Owners
-from vaultpy.model import Kind, Problem
-from vaultpy.ops.compare import Comparer, Place
+from vaultpy.model import Problem
+from vaultpy.ops.compare import Comparer, Found, Place
 from vaultpy.ops.prepare import own_things
 from vaultpy.source.roots import plan_roots
-from vaultpy.source.walk import WalkOptions, walk
+from vaultpy.source.walk import Folder, WalkOptions, walk
 from vaultpy.state import load_host, state_paths
 from vaultpy.store.open import open_store
 
@@ -35,7 +36,7 @@ class _Counter:
     """A sink that takes nothing."""
 
     def __init__(self) -> None:
-        self.new = self.changed_files = self.gone = self.bytes = 0
+        self.new = self.changed_paths = self.gone = self.bytes = 0
         self._next = -1
 
     def put_directory(self, parent_id: int | None, name: bytes) -> int:
@@ -46,9 +47,13 @@ class _Counter:
         if old is None:
             self.new += 1
         else:
-            self.changed_files += 1
-        if place.kind == Kind.FILE:
-            self.bytes += place.stat.st_size
+            self.changed_paths += 1
+
+    def changed_files(self, folder: Folder, directory_id: int, files: Sequence[Found]) -> None:
+        for _name, found, old in files:
+            self.new += old is None
+            self.changed_paths += old is not None
+            self.bytes += found.st_size
 
     def close_file(self, row_id: int) -> None:
         self.gone += 1
@@ -80,9 +85,9 @@ def preview(config: Config, source: SourceConfig) -> Preview:
             tally = comparer.compare_all(walk(roots, options), sink)
             return Preview(
                 source.name,
-                tally.unchanged + sink.new + sink.changed_files,
+                tally.unchanged + sink.new + sink.changed_paths,
                 sink.new,
-                sink.changed_files,
+                sink.changed_paths,
                 sink.gone,
                 sink.bytes,
                 (*roots.problems, *tally.problems),

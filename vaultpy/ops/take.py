@@ -1,34 +1,45 @@
-"""Taking what changed: read → chunk → hash → known? → pack, and the row that waits until its chunks are durable."""
+"""Taking what changed: read → chunk → hash → known? → pack, and the rows that wait until their chunks are durable.
+
+Regular files go in batches to whoever reads them (`crew`); what comes back are hashes, each of which gets its verdict from
+the index here.  Everything else is taken on the spot.
+"""
 
 from __future__ import annotations
 
 import array
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
-from vaultpy.chunker import hash_chunk
 from vaultpy.errors import ReplacedError, SourceError, VanishedError
 from vaultpy.events import OnEvent, ProblemMet, StepAdvanced
 from vaultpy.index.live import LiveFile, Owners, chunks_of, find_moved
-from vaultpy.index.record import FileRow, NewBlob, Recorder, storable_number, storable_time
+from vaultpy.index.record import FileRow, Group, NewBlob, Recorder, storable_number, storable_time
 from vaultpy.model import KeyId, Kind, Problem, ProblemKind, uuid7
-from vaultpy.ops.compare import Place, Tally
-from vaultpy.ops.pack import Packer, StoredBlob
-from vaultpy.source.attrs import Xattr, read_xattrs, read_xattrs_at
+from vaultpy.ops.compare import Found, Place, Tally
+from vaultpy.ops.crew import Crew
+from vaultpy.ops.put import Putter, StoredBlob
+from vaultpy.ops.wire import FOLDERS
+from vaultpy.source.attrs import Xattr, read_xattrs_at
+from vaultpy.source.batch import TRIES, Listed, Odd, Part
 from vaultpy.source.failures import to_problem
-from vaultpy.source.read import open_regular, read_file, read_link, same
+from vaultpy.source.listing import join
+from vaultpy.source.read import read_link
+from vaultpy.source.walk import Folder
 
-TRIES = 3
-"""How often a file is read that changes meanwhile; then the last reading is kept and marked."""
+BATCH_FILES = 512
+BATCH_BYTES = 4 * 1024 * 1024
+"""Files, and bytes of them as listed, at which a batch is full."""
 
 RACY_NS = 2_000_000_000
 """A file read this soon after its ctime may change again within the same tick of the file system's clock."""
 
 REPORT_NS = 250_000_000
 
-HARVEST_MASK = 255
-"""Every so many paths the durable blobs are recorded."""
+_SIGN = 1 << 63
+
+PlainStart = tuple[int, bytes, int, int, int | None, int, int, int, int, int]
+"""A PlainFile without its chunk."""
 
 
 @dataclass(slots=True)
@@ -40,13 +51,39 @@ class Taken:
     blobs: int = 0
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Files that are read together: as they were listed, the rows they will be, and the rows that those replace."""
+
+    number: int
+    now: int
+    folders: list[tuple[int, bytes, list[Listed]]] = field(default_factory=list)
+    rows: list[PlainStart] = field(default_factory=list)
+    olds: list[int | None] = field(default_factory=list)
+    chunk_ids: list[int] = field(default_factory=list)
+    group: Group = field(default_factory=Group)
+    size: int = 0
+
+    def close(self) -> None:
+        for fd, _, _ in self.folders:
+            os.close(fd)
+        self.folders = [(-1, path, files) for _, path, files in self.folders]
+
+    def path(self, position: int) -> bytes:
+        for _, folder, files in self.folders:
+            if position < len(files):
+                return join(folder, files[position][0])
+            position -= len(files)
+        raise IndexError(position)
+
+
 class Taker:
     """The sink of a real run: everything that changed is read, packed and recorded."""
 
     def __init__(
         self,
         recorder: Recorder,
-        packer: Packer,
+        putter: Putter,
         owners: Owners,
         tally: Tally,
         *,
@@ -58,11 +95,18 @@ class Taker:
         keep_alive: Callable[[], None],
     ) -> None:
         self.taken = Taken()
-        self._recorder, self._packer, self._owners, self._tally = recorder, packer, owners, tally
+        self._recorder, self._putter, self._owners, self._tally = recorder, putter, owners, tally
         self._key_id, self._has_history = key_id, has_history
         self._random, self._clock, self._on_event, self._keep_alive = random, clock, on_event, keep_alive
+        self._crew: Crew
         self._last_report = 0
-        self._count = 0
+        self._open: _Batch | None = None
+        self._read: dict[int, _Batch] = {}
+        self._batches = 0
+
+    def read_with(self, crew: Crew) -> None:
+        """Who reads the files; it tells `take_part` what it read."""
+        self._crew = crew
 
     def put_directory(self, parent_id: int | None, name: bytes) -> int:
         return self._recorder.put_directory(parent_id, name)
@@ -74,19 +118,20 @@ class Taker:
         self._recorder.close_directory(row_id)
 
     def changed(self, place: Place, old: LiveFile | None) -> None:
-        """Store the path as it is now; one that cannot be read leaves a problem, and its old row ends."""
-        self._count += 1
-        if not self._count & HARVEST_MASK:
-            self.folder_done()  # a folder can hold a million files
+        """Record what is no regular file; one that cannot be read leaves a problem, and its old row ends."""
         try:
-            if place.kind == Kind.FILE:
-                self._take_file(place, old)
-            else:
-                self._take_other(place, old)
+            self._take_other(place, old)
         except SourceError as error:
             self._note(to_problem(place.path, error))
             if old is not None:
                 self._recorder.close_file(old.id)
+
+    def changed_files(self, folder: Folder, directory_id: int, files: Sequence[Found]) -> None:
+        """Store regular files as they are now; one that cannot be read leaves a problem, and its old row ends."""
+        if self._has_history:
+            files = [one for one in files if not self._take_moved(folder, directory_id, one)]
+        for start in range(0, len(files), BATCH_FILES):
+            self._add(folder, directory_id, files[start : start + BATCH_FILES])
 
     def folder_done(self) -> None:
         self.harvest()
@@ -99,61 +144,131 @@ class Taker:
 
     def harvest(self) -> None:
         """Record the blobs that became durable meanwhile."""
-        for stored in self._packer.finished():
+        for stored in self._putter.finished():
             self._record(stored)
 
     def finish(self) -> None:
         """Wait until everything taken is durable, and record it."""
-        for stored in self._packer.finish():
+        self._send_batch()
+        self._crew.finish()
+        for stored in self._putter.finish():
             self._record(stored)
         self._recorder.flush()
 
-    def _take_file(self, place: Place, old: LiveFile | None) -> None:
-        found = place.stat
-        moved = self._moved_from(place) if old is None and self._has_history and found.st_size else None
-        if moved is not None:
-            chunk_ids, xattrs = moved, self._xattrs_at(place)
-            self._put(place, old, found, found.st_size, chunk_ids, xattrs=xattrs)
+    def take_part(self, part: Part) -> bytes:
+        """Hashes that were read come in; which of them are to be stored goes out."""
+        batch = self._read[part.batch]
+        ids, new = self._recorder.place_chunks(part.hashes, batch.group)
+        batch.chunk_ids += ids
+        if part.last:
+            del self._read[part.batch]
+            self._complete(batch, part.odd)
+        self.harvest()
+        return new
+
+    def close(self) -> None:
+        """Let go of what a run that failed left open."""
+        if self._open is not None:
+            self._open.close()
+
+    def _add(self, folder: Folder, directory_id: int, files: Sequence[Found]) -> None:
+        """Put files of one folder into the open batch; send it off when it is full."""
+        batch = self._open
+        if batch is None:
+            self._batches += 1
+            # The clock is read before the files are: a file that is racy by it is so by any later look.
+            batch = self._open = _Batch(self._batches, self._clock())
+        listed: list[Listed] = []
+        batch.folders.append((os.dup(folder.fd), folder.path, listed))
+        owner_of, rows, racy_since = self._owners.id_of, batch.rows, batch.now - RACY_NS
+        for name, found, old in files:
+            size, mtime, ctime = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            inode, device, uid = found.st_ino, found.st_dev, found.st_uid
+            listed.append((name, size, mtime, ctime, inode, device, uid))
+            rows.append(
+                (
+                    directory_id,
+                    name,
+                    size,
+                    mtime if -_SIGN <= mtime < _SIGN else storable_time(mtime),
+                    None if ctime > racy_since else storable_time(ctime),
+                    inode if inode < _SIGN else storable_number(inode),
+                    device if device < _SIGN else storable_number(device),
+                    found.st_nlink,
+                    found.st_mode & 0o7777,
+                    owner_of(uid, found.st_gid),
+                )
+            )
+            batch.olds.append(None if old is None else old.id)
+            batch.size += size
+        if len(rows) >= BATCH_FILES or batch.size >= BATCH_BYTES or len(batch.folders) >= FOLDERS:
+            self._send_batch()
+
+    def _send_batch(self) -> None:
+        batch, self._open = self._open, None
+        if batch is None:
             return
-        fd = open_regular(place.folder.fd, place.name, found)
+        self._read[batch.number] = batch
         try:
-            size, chunk_ids, found, held_still = self._read(fd, found)
-            xattrs = read_xattrs(fd)
+            self._crew.read(batch.number, [(fd, files) for fd, _, files in batch.folders], batch.size)
         finally:
-            os.close(fd)
-        if not held_still:
-            self._note(Problem(place.path, ProblemKind.CHANGED, f"changed while it was read, {TRIES} times"))
-        self._put(place, old, found, size, chunk_ids, xattrs=xattrs, changed=None if held_still else 1)
+            batch.close()
 
-    def _read(self, fd: int, listed: os.stat_result) -> tuple[int, array.array[int], os.stat_result, bool]:
-        """Read a file until it holds still: bytes read, its chunks, what it was then, and whether it did hold still."""
-        after = listed
-        for _ in range(TRIES):
-            before = after
-            size, chunk_ids = self._store_chunks(fd, before.st_size)
-            after = os.fstat(fd)
-            if same(before, after) and size == after.st_size:
-                return size, chunk_ids, after, True
-        return size, chunk_ids, after, False
+    def _complete(self, batch: _Batch, odd: dict[int, Odd]) -> None:
+        """All files of a batch were read: they become rows as soon as their chunks are durable."""
+        group, ids, at = batch.group, batch.chunk_ids, 0
+        self._tally.files += len(batch.rows)
+        if not odd and len(ids) == len(batch.rows):
+            group.plain = [(*row, chunk_id) for row, chunk_id in zip(batch.rows, ids, strict=True)]
+            self._tally.bytes += batch.size
+        else:
+            for position, row in enumerate(batch.rows):
+                one = odd.get(position)
+                if one is not None:
+                    at += one.dropped
+                    self._complete_odd(batch, position, one, ids[at : at + one.chunks])
+                    at += one.chunks
+                    continue
+                group.plain.append((*row, ids[at] if row[2] else None))
+                self._tally.bytes += row[2]
+                at += 1 if row[2] else 0
+        group.replaces = [old for old in batch.olds if old is not None]
+        self._recorder.put_group(group)
 
-    def _store_chunks(self, fd: int, expected_size: int) -> tuple[int, array.array[int]]:
-        recorder, packer, taken = self._recorder, self._packer, self.taken
-        size, chunk_ids = 0, array.array("q")
-        for data in read_file(fd, expected_size):
-            hash = hash_chunk(data)
-            chunk_id, is_new = recorder.place_chunk(hash)
-            if is_new:
-                packer.add(hash, data)
-                taken.new_bytes += len(data)
-            chunk_ids.append(chunk_id)
-            size += len(data)
-            if len(chunk_ids) & 15 == 15:
-                self.harvest()
-        return size, chunk_ids
+    def _complete_odd(self, batch: _Batch, position: int, odd: Odd, chunk_ids: list[int]) -> None:
+        directory_id, name = batch.rows[position][:2]
+        if odd.problem is not None:
+            self._tally.files -= 1
+            self._note(Problem(batch.path(position), odd.problem.kind, odd.problem.detail))
+            return
+        assert odd.found is not None
+        if not odd.held_still:
+            detail = f"changed while it was read, {TRIES} times"
+            self._note(Problem(batch.path(position), ProblemKind.CHANGED, detail))
+        racy = batch.now - odd.found.st_ctime_ns < RACY_NS
+        row = self._row((directory_id, name), Kind.FILE, odd.found, odd.size, racy=racy)
+        row = row._replace(changed=None if odd.held_still else 1)
+        batch.group.others.append((row, array.array("q", chunk_ids), odd.xattrs))
+        self._tally.bytes += odd.size
 
-    def _moved_from(self, place: Place) -> array.array[int] | None:
+    def _take_moved(self, folder: Folder, directory_id: int, file: Found) -> bool:
+        """Record a file that is another name of a known one, or was moved, without reading it; False where it is not."""
+        name, found, old = file
+        if old is not None or not found.st_size:
+            return False
+        chunk_ids = self._moved_from(found)
+        if chunk_ids is None:
+            return False
+        place = Place(folder, directory_id, name, found, Kind.FILE)
+        try:
+            self._put(place, None, found.st_size, chunk_ids, self._xattrs_at(place))
+        except SourceError as error:
+            self._note(to_problem(place.path, error))
+        return True
+
+    def _moved_from(self, found: os.stat_result) -> array.array[int] | None:
         """The content of the path that this one was before it was moved (or is another link to)."""
-        found, recorder = place.stat, self._recorder
+        recorder = self._recorder
         row_id = find_moved(
             recorder.index,
             recorder.run.source_id,
@@ -173,7 +288,7 @@ class Taker:
             target = read_link(place.folder.fd, place.name)
         is_device = place.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
         rdev = found.st_rdev if is_device else None
-        self._put(place, old, found, 0, array.array("q"), xattrs=self._xattrs_at(place), link_target=target, rdev=rdev)
+        self._put(place, old, 0, array.array("q"), self._xattrs_at(place), link_target=target, rdev=rdev)
 
     def _xattrs_at(self, place: Place) -> tuple[Xattr, ...]:
         if place.folder.fd < 0:
@@ -190,20 +305,24 @@ class Taker:
         self,
         place: Place,
         old: LiveFile | None,
-        found: os.stat_result,
         size: int,
         chunk_ids: array.array[int],
+        xattrs: Iterable[Xattr],
         *,
-        xattrs: tuple[Xattr, ...],
         link_target: bytes | None = None,
         rdev: int | None = None,
-        changed: int | None = None,
     ) -> None:
-        racy = self._clock() - found.st_ctime_ns < RACY_NS
-        row = FileRow(
-            place.directory_id,
-            place.name,
-            place.kind,
+        racy = self._clock() - place.stat.st_ctime_ns < RACY_NS
+        row = self._row((place.directory_id, place.name), place.kind, place.stat, size, racy=racy)
+        row = row._replace(link_target=link_target, rdev=rdev)
+        self._tally.files += 1
+        self._tally.bytes += size
+        self._recorder.put_file(row, chunk_ids, tuple(xattrs), old.id if old is not None else None)
+
+    def _row(self, where: tuple[int, bytes], kind: Kind, found: os.stat_result, size: int, *, racy: bool) -> FileRow:
+        return FileRow(
+            *where,
+            kind,
             size,
             storable_time(found.st_mtime_ns),
             None if racy else storable_time(found.st_ctime_ns),
@@ -212,17 +331,7 @@ class Taker:
             found.st_nlink,
             found.st_mode & 0o7777,
             self._owners.id_of(found.st_uid, found.st_gid),
-            None,
-            link_target,
-            rdev,
-            None,
-            None,
-            None,
-            changed,
         )
-        self._tally.files += 1
-        self._tally.bytes += size
-        self._recorder.put_file(row, chunk_ids, xattrs, old.id if old is not None else None)
 
     def _record(self, stored: StoredBlob) -> None:
         sealed = stored.sealed
@@ -237,6 +346,7 @@ class Taker:
             stored.upload_time,
         )
         self._recorder.put_blob(blob, sealed.hashes, sealed.offsets, sealed.sizes)
+        self.taken.new_bytes += sealed.raw_size
         self.taken.stored_bytes += sealed.size
         self.taken.blobs += 1
         self._keep_alive()

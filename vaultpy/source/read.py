@@ -11,18 +11,31 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from vaultpy import chunker
 from vaultpy.errors import ReplacedError
 from vaultpy.source.failures import translate
 
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""How a file is opened for reading, whatever it has become meanwhile."""
 
 Extent = tuple[int, int]
 """Offset and length, in bytes, of a part of a file that is not a hole."""
 
 
-def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
+class Listed(Protocol):
+    """What a listing said about a file, as far as opening it needs that; `os.stat_result` is one."""
+
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_uid(self) -> int: ...
+
+
+def open_regular(dir_fd: int, name: bytes, expected: Listed) -> int:
     """A descriptor of the regular file that was listed, to be closed by the caller.
 
     Reading through it leaves the access time alone where the system allows that.  Raises VanishedError, ReplacedError
@@ -42,18 +55,18 @@ def open_regular(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
     return fd
 
 
-def _open(dir_fd: int, name: bytes, expected: os.stat_result) -> int:
+def _open(dir_fd: int, name: bytes, expected: Listed) -> int:
     # O_NOATIME is the owner's and root's alone: asking only then saves everybody else a refused call per file.
     user = os.geteuid()
     if user in (0, expected.st_uid):
         try:
-            return os.open(name, _OPEN | os.O_NOATIME, dir_fd=dir_fd)
+            return os.open(name, OPEN | os.O_NOATIME, dir_fd=dir_fd)
         except PermissionError:
             pass  # root of a container is refused this for files of users that it does not own
         except OSError as error:
             raise translate(error) from error
     try:
-        return os.open(name, _OPEN, dir_fd=dir_fd)
+        return os.open(name, OPEN, dir_fd=dir_fd)
     except OSError as error:
         raise translate(error) from error
 

@@ -1,0 +1,246 @@
+"""Who reads what a run takes: this process while there is little, worker processes once there is much.
+
+What Python does for each small file takes one core, so a run over many files is as fast as it has processes: this one
+walks, compares and writes the index, a worker opens, reads, hashes, compresses and encrypts.  Starting one costs what some
+thousand files cost; a run with less never does.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from vaultpy.age import parse_recipient
+from vaultpy.blob.writer import SealedBlob
+from vaultpy.errors import VaultpyError
+from vaultpy.ops.seal import POLL_SECONDS, Sealer
+from vaultpy.ops.wire import Batch, Failed, Setup, Verdict, Wire
+from vaultpy.source.batch import BatchReader, Group, Part
+
+START_FILES = 2_000
+START_BYTES = 64 * 1024 * 1024
+"""Files or bytes to be read at which worker processes start."""
+
+AHEAD = 48
+"""Batches that a worker has at a time, so that it never waits for the next."""
+
+_END_SECONDS = 5
+
+OnPart = Callable[[Part], bytes]
+"""Takes hashes, in the thread that asked for the batch; returns a flag for each: whether its chunk is to be stored."""
+
+
+def default_workers() -> int:
+    """How many worker processes are worth their memory on this machine: one shares two to seven cores with us."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores < 2 or not hasattr(os, "memfd_create"):
+        return 0
+    return 1 if cores < 8 else 2
+
+
+class Crew:
+    """Reads batches.  Use as a context manager: leaving it ends the workers, finished or not."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        workers: int,
+        on_part: OnPart,
+        send: Callable[[SealedBlob], None],
+        *,
+        random: Callable[[int], bytes],
+    ) -> None:
+        """`on_part` hears of every part in the thread that calls us; `send` takes the sealed blobs, in any thread."""
+        self._setup, self._most, self._on_part, self._send, self._random = setup, workers, on_part, send, random
+        self._stack = ExitStack()
+        self._here: _Here | None = None
+        self._workers: list[_Worker] = []
+        self._parts: queue.SimpleQueue[tuple[_Worker, Part | None]] = queue.SimpleQueue()
+        self._files = self._bytes = 0
+
+    def read(self, batch: int, groups: Sequence[Group], size: int) -> None:
+        """Have a batch of files, about `size` bytes, read; their folders may be closed on return.  `on_part` may be called
+        for this and earlier batches."""
+        self._files += sum(len(files) for _, files in groups)
+        self._bytes += size
+        if not self._workers and self._most and (self._files > START_FILES or self._bytes > START_BYTES):
+            self._workers = [
+                self._stack.enter_context(_Worker(self._setup, self._parts, self._send)) for _ in range(self._most)
+            ]
+        if not self._workers:
+            self.here.read(batch, groups)
+            return
+        while min(worker.batches for worker in self._workers) >= AHEAD:
+            self._handle(wait=True)
+        min(self._workers, key=lambda worker: worker.batches).read(batch, groups)
+        self.collect()
+
+    def collect(self) -> None:
+        """Hear what came meanwhile, without waiting."""
+        while self._handle(wait=False):
+            pass
+
+    def finish(self) -> None:
+        """Wait until everything that was given is read, sealed and sent."""
+        while any(worker.batches for worker in self._workers):
+            self._handle(wait=True)
+        for worker in self._workers:
+            worker.finish()
+        if self._here is not None:
+            self._here.finish()
+        while not all(worker.finished for worker in self._workers):
+            self._handle(wait=True)
+
+    @property
+    def here(self) -> _Here:
+        """The reader in this process."""
+        if self._here is None:
+            sealer = Sealer(
+                [parse_recipient(text) for text in self._setup.recipients],
+                self._setup.settings,
+                self._send,
+                random=self._random,
+            )
+            self._here = _Here(self._stack.enter_context(sealer), self._on_part)
+        return self._here
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _handle(self, *, wait: bool) -> bool:
+        """Take one message of the workers, if there is one; True if there was."""
+        try:
+            worker, part = self._parts.get(timeout=POLL_SECONDS) if wait else self._parts.get_nowait()
+        except queue.Empty:
+            for worker in self._workers:
+                worker.raise_failure()
+            return False
+        worker.raise_failure()
+        if part is not None:
+            worker.settle(part, self._on_part(part))
+        return True
+
+
+class _Here:
+    """Reads in this process, part by part."""
+
+    def __init__(self, sealer: Sealer, on_part: OnPart) -> None:
+        self.sealer, self._on_part = sealer, on_part
+        self._reader = BatchReader(self._take)
+
+    def read(self, batch: int, groups: Sequence[Group]) -> None:
+        self._reader.read(batch, groups)
+
+    def finish(self) -> None:
+        self.sealer.finish()
+
+    def _take(self, part: Part) -> None:
+        for hash, data in self._reader.settle(self._on_part(part)):
+            self.sealer.add(hash, data)
+
+
+class _Worker:
+    """A worker process, and the thread that hears it."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        parts: queue.SimpleQueue[tuple[_Worker, Part | None]],
+        send: Callable[[SealedBlob], None],
+    ) -> None:
+        self.batches = 0
+        self.finished = False
+        self._parts, self._send = parts, send
+        self._failure: BaseException | None = None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # In a session of its own: Ctrl-C reaches us, and the worker ends when we let go of it.
+            self._process = subprocess.Popen(
+                _command(theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._wire = Wire(ours.detach())
+        self._tell(setup)
+        self._hearing = threading.Thread(target=self._hear, name="worker", daemon=True)
+        self._hearing.start()
+
+    def read(self, batch: int, groups: Sequence[Group]) -> None:
+        self.batches += 1
+        self._tell(Batch(batch, [files for _, files in groups]), [fd for fd, _ in groups])
+
+    def settle(self, part: Part, new: bytes) -> None:
+        self.batches -= part.last
+        self._tell(Verdict(new))
+
+    def finish(self) -> None:
+        self._tell(None)
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if not self.finished:
+            self._process.kill()  # it holds nothing that outlives it
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._hearing.join()
+        self._wire.close()
+
+    def _tell(self, message: object, fds: Sequence[int] = ()) -> None:
+        try:
+            self._wire.send(message, fds)
+        except BrokenPipeError:
+            # It ended; the thread that hears it knows why, or will in a moment.
+            self._hearing.join(_END_SECONDS)
+            self.raise_failure()
+            raise VaultpyError(self._ended()) from None
+
+    def _hear(self) -> None:
+        try:
+            while (message := self._wire.receive()) is not None:
+                if isinstance(message, Part):
+                    self._parts.put((self, message))
+                elif isinstance(message, SealedBlob):
+                    self._send(self._wire.take_blob(message))
+                else:
+                    assert isinstance(message, Failed)
+                    self._failure = message.kind(message.message, hint=message.hint)
+                    break
+            else:
+                self.finished = True
+        except EOFError:
+            self._failure = VaultpyError(self._ended(), hint="nothing finished is lost, the next run goes on")
+        except BaseException as error:  # noqa: BLE001  handed to the thread that reads
+            self._failure = error
+        self._parts.put((self, None))
+
+    def _ended(self) -> str:
+        code = self._process.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        return f"worker process {how} before it was done"
+
+
+def _command(fd: int) -> list[str]:
+    # The child imports from where we did, and never from the directory that we happen to be in (-P).
+    start = f"import sys; sys.path[:] = {sys.path!r}; from vaultpy.ops.worker import run; run({fd})"
+    return [sys.executable, "-P", "-c", start]

@@ -1,0 +1,205 @@
+"""Reading many files at a time: what runs once per file of a first snapshot, here or in a worker process.
+
+A batch goes in, parts come out: the hashes of the chunks that were read, in order, and what differs from the listing.
+The chunks themselves are held until it is said which of them are to be stored.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import NamedTuple
+
+from vaultpy import chunker
+from vaultpy.chunker import hash_chunk
+from vaultpy.errors import SourceError
+from vaultpy.model import ChunkHash, Problem
+from vaultpy.source.attrs import Xattr, read_xattrs
+from vaultpy.source.failures import to_problem
+from vaultpy.source.read import OPEN, open_regular, read_file, same
+
+TRIES = 3
+"""How often a file is read that changes meanwhile; then the last reading is kept and marked."""
+
+PART_BYTES = 4 * 1024 * 1024
+"""Bytes of chunks at which a part is given out."""
+
+HELD_BYTES = 24 * 1024 * 1024
+"""Bytes of chunks that are held, waiting to hear which are new, before reading waits."""
+
+Listed = tuple[bytes, int, int, int, int, int, int]
+"""A file as it was listed: the fields of `Expected`, as a tuple, which is what goes to another process fastest."""
+
+Group = tuple[int, Sequence[Listed]]
+"""An open folder's descriptor, and files in it."""
+
+
+class Expected(NamedTuple):
+    """A file as it was listed; times in nanoseconds."""
+
+    name: bytes
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+    st_ino: int
+    st_dev: int
+    st_uid: int
+
+
+class Odd(NamedTuple):
+    """A file that is not simply as listed, with one chunk (none, if it is empty) and no extended attributes.
+
+    Of the hashes that were given out for it, the first `dropped` are of readings that failed or did not hold still, and
+    the `chunks` after them are its, `size` bytes.  `found`: what it was after it was read.  With a `problem`, whose path
+    is the bare name, it has nothing.
+    """
+
+    dropped: int
+    chunks: int
+    size: int = 0
+    found: os.stat_result | None = None
+    xattrs: tuple[Xattr, ...] = ()
+    held_still: bool = True
+    problem: Problem | None = None
+
+
+class Part(NamedTuple):
+    """Hashes of a batch in the order of its files; with the last part, what is odd, by the file's place in the batch."""
+
+    batch: int
+    hashes: list[ChunkHash]
+    odd: dict[int, Odd]
+    last: bool
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What of a batch was read and not given out yet."""
+
+    batch: int
+    hashes: list[ChunkHash] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    odd: dict[int, Odd] = field(default_factory=dict)
+    size: int = 0
+    given_out: int = 0
+
+    @property
+    def total(self) -> int:
+        """Hashes of the batch so far."""
+        return self.given_out + len(self.hashes)
+
+
+class BatchReader:
+    """Reads batch after batch in one thread; `settle` may be called from another."""
+
+    def __init__(self, give: Callable[[Part], None]) -> None:
+        """`give` is called with each part, in the thread that reads."""
+        self._give = give
+        self._held: deque[tuple[int, list[ChunkHash], list[bytes]]] = deque()
+        self._held_bytes = 0
+        self._settled = threading.Condition()
+        self._user = os.geteuid()
+
+    def read(self, batch: int, groups: Sequence[Group]) -> None:
+        """Read the files of a batch.  A file that cannot be read is odd; raises VaultpyError for what is our own lack."""
+        reading = _Reading(batch)
+        position = 0
+        for dir_fd, files in groups:
+            for listed in files:
+                if listed[1] > chunker.MINIMUM or not self._read_plain(dir_fd, listed, reading, position):
+                    self._read_with_care(dir_fd, listed, reading, position)
+                position += 1
+                if reading.size >= PART_BYTES:
+                    self._give_out(reading, last=False)
+        self._give_out(reading, last=True)
+
+    def settle(self, new: Sequence[int]) -> Iterator[tuple[ChunkHash, bytes]]:
+        """For the oldest part that is not settled: one flag per hash comes in, the chunks that are to be stored come out."""
+        size, hashes, chunks = self._held.popleft()
+        yield from compress(zip(hashes, chunks, strict=True), new)
+        with self._settled:
+            self._held_bytes -= size
+            self._settled.notify()
+
+    def _read_plain(self, dir_fd: int, listed: Listed, reading: _Reading, position: int) -> bool:
+        """Read a small file by as few calls as can be; False (and nothing done) where anything is not as listed."""
+        name, size, mtime, ctime, inode, device, uid = listed
+        try:
+            fd = os.open(name, OPEN | os.O_NOATIME if self._user in (0, uid) else OPEN, dir_fd=dir_fd)
+        except OSError:
+            return False
+        try:
+            data = os.pread(fd, size + 1, 0)
+            # One look, after reading: equal to the listing means that nothing changed between the two.
+            found = os.fstat(fd)
+            if (
+                len(data) != size
+                or found.st_size != size
+                or found.st_ctime_ns != ctime
+                or found.st_mtime_ns != mtime
+                or found.st_ino != inode
+                or found.st_dev != device
+                or not stat.S_ISREG(found.st_mode)
+            ):
+                return False
+            xattrs = read_xattrs(fd)
+        except (OSError, SourceError):
+            return False
+        finally:
+            os.close(fd)
+        if size:
+            reading.hashes.append(hash_chunk(data))
+            reading.chunks.append(data)
+            reading.size += size
+        if xattrs:
+            reading.odd[position] = Odd(0, 1 if size else 0, size, found, xattrs)
+        return True
+
+    def _read_with_care(self, dir_fd: int, listed: Listed, reading: _Reading, position: int) -> None:
+        """Read a file of any size, again if it changes meanwhile, and say what happened."""
+        expected, first = Expected._make(listed), reading.total
+        try:
+            fd = open_regular(dir_fd, expected.name, expected)
+            try:
+                after = os.fstat(fd)
+                for _ in range(TRIES):
+                    before, start = after, reading.total
+                    size = self._read_chunks(fd, before.st_size, reading)
+                    after = os.fstat(fd)
+                    held_still = same(before, after) and size == after.st_size
+                    if held_still:
+                        break
+                xattrs = read_xattrs(fd)
+            finally:
+                os.close(fd)
+        except SourceError as error:
+            reading.odd[position] = Odd(reading.total - first, 0, problem=to_problem(expected.name, error))
+            return
+        reading.odd[position] = Odd(start - first, reading.total - start, size, after, xattrs, held_still)
+
+    def _read_chunks(self, fd: int, expected_size: int, reading: _Reading) -> int:
+        """One reading, from the file's beginning; returns its bytes."""
+        size = 0
+        for data in read_file(fd, expected_size):
+            reading.hashes.append(hash_chunk(data))
+            reading.chunks.append(data)
+            reading.size += len(data)
+            size += len(data)
+            if reading.size >= PART_BYTES:
+                self._give_out(reading, last=False)
+        return size
+
+    def _give_out(self, reading: _Reading, *, last: bool) -> None:
+        size, hashes, chunks = reading.size, reading.hashes, reading.chunks
+        reading.hashes, reading.chunks, reading.size = [], [], 0
+        reading.given_out += len(hashes)
+        with self._settled:
+            self._settled.wait_for(lambda: self._held_bytes < HELD_BYTES)
+            self._held_bytes += size
+        self._held.append((size, hashes, chunks))
+        self._give(Part(reading.batch, hashes, reading.odd if last else {}, last))
