@@ -76,5 +76,10 @@ def _source(source: SourceConfig) -> dict[str, object]:
         "tags": source.tags,
         "one_file_system": source.one_file_system,
         "exclude_caches": source.exclude_caches,
+        "exclude_files": source.exclude_files,
+        "exclude_if_present": source.exclude_if_present,
+        "exclude_larger_than": source.exclude_larger_than,
+        "exclude_nodump": source.exclude_nodump,
+        "birth_times": source.birth_times,
         "compare": source.compare,
     }

@@ -102,10 +102,10 @@ def check_sqlite(text: str) -> Sqlite:
     raise UsageError(f"{text!r} is not one of {', '.join(choices)}")
 
 
-def check_command_name(text: str) -> str:
+def check_file_name(text: str) -> str:
     """A name that a file can have, and that is safe to show."""
     if not text.isprintable() or "/" in text or text in ("", ".", "..") or len(os.fsencode(text)) > 200:
-        raise UsageError(f"{text!r} is not a file's name", hint='write it without a slash: name = "shop.sql"')
+        raise UsageError(f"{text!r} is not a file's name", hint="write a name without a slash")
     return text
 
 

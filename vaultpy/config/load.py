@@ -96,6 +96,11 @@ def _load_source(name: str, table: _Table) -> SourceConfig:
         tags=table.texts("tags", checks.check_tag),
         one_file_system=table.flag("one_file_system"),
         exclude_caches=table.flag("exclude_caches"),
+        exclude_files=table.texts("exclude_files", checks.check_file_name),
+        exclude_if_present=table.texts("exclude_if_present", checks.check_file_name),
+        exclude_larger_than=table.size("exclude_larger_than"),
+        exclude_nodump=table.flag("exclude_nodump"),
+        birth_times=table.flag("birth_times"),
         compare=table.optional("compare", _text_as(checks.check_compare)) or "full",
         sqlite=table.optional("sqlite", _text_as(checks.check_sqlite)) or "consistent",
         databases=table.texts("databases", str),
@@ -114,7 +119,7 @@ def _load_commands(table: _Table) -> tuple[CommandConfig, ...]:
     commands: list[CommandConfig] = []
     for number, value in enumerate(values or (), 1):
         below = table.below(f"commands.{number}", value, _settings_of(CommandConfig))
-        name = below.required("name", _text_as(checks.check_command_name))
+        name = below.required("name", _text_as(checks.check_file_name))
         if any(name == other.name for other in commands):
             below.fail("name", f"{name!r} is the name of two commands")
         commands.append(CommandConfig(name, below.program(), below.timeout(DEFAULT_COMMAND_TIMEOUT)))
@@ -144,7 +149,7 @@ def _load_read_from(table: _Table, paths: tuple[bytes, ...]) -> tuple[tuple[byte
 
 
 def _blob_size(table: _Table) -> int:
-    size = table.optional("blob_size", lambda value: value if type(value) is int else parse_size(_text(value)))
+    size = table.size("blob_size")
     # Stored sizes are multiples of 256 KiB; the largest still leaves room for two blobs under the memory bound.
     if size is not None and not 256 << 10 <= size <= 64 << 20:
         table.fail("blob_size", f"{size} bytes is not from 256KiB to 64MiB")
@@ -210,6 +215,13 @@ class _Table:
         if not limits[0] <= number <= limits[1]:
             self.fail(name, f"{number} is not from {limits[0]} to {limits[1]}")
         return number
+
+    def size(self, name: str) -> int | None:
+        """Bytes, as a number or as people write them."""
+        size = self.optional(name, lambda value: value if type(value) is int else parse_size(_text(value)))
+        if size is not None and size < 0:
+            self.fail(name, f"{size} is no size")
+        return size
 
     def below(self, name: str, values: dict[str, Any], known: list[str]) -> _Table:
         return _Table(values, self._path, f"{self._prefix}{name}.", known)

@@ -78,6 +78,16 @@ _SOURCE = """
 {one_file_system}
 # true: leave out the contents of folders that hold a CACHEDIR.TAG.
 {exclude_caches}
+# Names of files in the tree that hold such patterns themselves, as .gitignore does: [".vaultignore"]
+{exclude_files}
+# Leave out the contents of folders that hold something of one of these names: [".nobackup"]
+{exclude_if_present}
+# Leave out larger files.
+{exclude_larger_than}
+# true: leave out what has the nodump flag (chattr +d).
+{exclude_nodump}
+# true: record when files were made, too. It takes time, and no system can set it when they are restored.
+{birth_times}
 # What tells a changed file: "full" (size, mtime, ctime, inode), "no-inode" (network and FUSE file systems),
 # "no-ctime", or "size-mtime".
 {compare}
@@ -103,6 +113,11 @@ _EXAMPLE = """
 #tags = []
 #one_file_system = false
 #exclude_caches = false
+#exclude_files = []
+#exclude_if_present = []
+#exclude_larger_than = "1GiB"
+#exclude_nodump = false
+#birth_times = false
 #compare = "full"
 #sqlite = "consistent"
 #databases = []
@@ -149,6 +164,11 @@ def _source(source: SourceConfig) -> str:
         tags=_line("tags", source.tags, ()),
         one_file_system=_line("one_file_system", source.one_file_system, False),
         exclude_caches=_line("exclude_caches", source.exclude_caches, False),
+        exclude_files=_line("exclude_files", source.exclude_files, ()),
+        exclude_if_present=_line("exclude_if_present", source.exclude_if_present, ()),
+        exclude_larger_than=_optional("exclude_larger_than", source.exclude_larger_than, "1GiB"),
+        exclude_nodump=_line("exclude_nodump", source.exclude_nodump, False),
+        birth_times=_line("birth_times", source.birth_times, False),
         compare=_line("compare", source.compare, "full"),
         sqlite=_line("sqlite", source.sqlite, "consistent"),
         databases=_line("databases", source.databases, ()),

@@ -56,7 +56,7 @@ class SourceConfig:
     """A named list of paths, absolute, and how they are read.
 
     `read_from` has pairs of a path and the folder that holds a copy of what is there (a snapshot of its file system):
-    what lies below the one is read below the other.
+    what lies below the one is read below the other.  `exclude_larger_than` in bytes.
     """
 
     name: str
@@ -65,6 +65,11 @@ class SourceConfig:
     tags: tuple[str, ...] = ()
     one_file_system: bool = False
     exclude_caches: bool = False
+    exclude_files: tuple[str, ...] = ()
+    exclude_if_present: tuple[str, ...] = ()
+    exclude_larger_than: int | None = None
+    exclude_nodump: bool = False
+    birth_times: bool = False
     compare: Compare = "full"
     sqlite: Sqlite = "consistent"
     databases: tuple[str, ...] = ()
