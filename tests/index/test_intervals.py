@@ -11,12 +11,13 @@ from fake_source import KEY, FakeHost, Tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaultpy.index.at import Moment, choose_all, chosen_files, piece_counts, pieces
+from vaultpy.index.at import Moment, choose_all
 from vaultpy.index.db import Index, create_index
 from vaultpy.index.dump import delta_lines, whole_lines
-from vaultpy.index.homes import homes_at, open_homes
+from vaultpy.index.homes import has_moved, homes_at, open_homes
 from vaultpy.index.intervals import drop_unheld
 from vaultpy.index.load import Expected, apply_export, start_chain
+from vaultpy.index.needed import PieceRow, file_of, needed_blobs, pieces_in, want_all, want_chosen
 from vaultpy.index.runs import last_move
 from vaultpy.index.snapshots import SnapshotRow, forget_snapshots
 from vaultpy.index.sound import check_sound
@@ -41,14 +42,24 @@ def contents_at(index: Index, source_id: int, seq: int) -> dict[bytes, list[tupl
     """Every regular file at a sequence: its chunks' offsets and hashes, in order."""
     moment = Moment(index, source_id, seq)
     choose_all(moment)
+    want_chosen(moment)
+    found = wanted_contents(moment)
+    if not has_moved(index, source_id, seq):  # else a restore reads the exports
+        want_all(moment)
+        assert wanted_contents(moment) == found
+    return found
+
+
+def wanted_contents(moment: Moment) -> dict[bytes, list[tuple[int, bytes]]]:
     directories = read_tree(moment)
-    found: dict[bytes, list[tuple[int, bytes]]] = {
-        directories.path(row.directory_id, row.name): [] for row in chosen_files(moment, kind=Kind.FILE)
-    }
-    for piece in pieces(moment):
-        row = piece.file
-        found[directories.path(row.directory_id, row.name)].append((piece.file_offset, piece.place.hash))
-    piece_counts(moment)
+    files = moment.index.rows("SELECT directory_id, name FROM temp.wanted WHERE kind = ?", (Kind.FILE,))
+    found: dict[bytes, list[tuple[int, bytes]]] = {directories.path(*file): [] for file in files}
+    for blob in needed_blobs(moment):
+        rows = list(map(PieceRow._make, pieces_in(moment, blob)))
+        assert rows == sorted(rows, key=lambda row: row.raw_offset)
+        for row in rows:
+            assert file_of(moment, row.file_id).name == row.name
+            found[directories.path(row.directory_id, row.name)].append((row.file_offset or 0, row.hash))
     return {path: sorted(parts) for path, parts in found.items()}
 
 

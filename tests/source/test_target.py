@@ -11,7 +11,7 @@ import pytest
 
 from vaultpy.errors import DamageError, TargetError, TargetFull
 from vaultpy.model import Kind
-from vaultpy.source.target import TEMPORARY, TargetTree, check_name
+from vaultpy.source.target import TEMPORARY, Identity, TargetTree, check_name, identity
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -32,12 +32,12 @@ def outside(tree: bytes) -> bytes:
     return path
 
 
-def put(target: TargetTree, parts: list[bytes], content: bytes) -> os.stat_result:
+def put(target: TargetTree, parts: list[bytes], content: bytes) -> Identity:
     """Restore one file."""
     dir_fd = target.open_dir(parts[:-1])
     fd, temporary = target.create_file(dir_fd)
     os.write(fd, content)
-    made = os.fstat(fd)
+    made = identity(os.fstat(fd))
     os.close(fd)
     target.commit(dir_fd, temporary, parts[-1])
     return made
@@ -65,7 +65,7 @@ def test_a_hostile_name_is_refused_everywhere(target: TargetTree, outside: bytes
         put(target, [name], b"bad")
     dir_fd = target.open_dir([])
     with pytest.raises(DamageError):
-        target.link(dir_fd, b"second", dir_fd, name, os.stat(outside))
+        target.link(dir_fd, b"second", dir_fd, name, identity(os.stat(outside)))
     assert contents(outside + b"/file") == b"precious"
     assert os.listdir(outside) == [b"file"]
 
@@ -244,16 +244,16 @@ def test_hard_links_join_what_this_restore_made(target: TargetTree) -> None:
     for _ in range(2):  # the second time the name is there already, as the same file: rename leaves both names then
         target.link(dir_fd, b"second", source, b"first", made)
     assert os.listdir(dir_fd) == ["second"]
-    assert os.stat(target.root + b"/b/second").st_ino == made.st_ino
+    assert os.stat(target.root + b"/b/second").st_ino == made[1]
     os.close(source)
 
 
 def test_a_hard_link_to_a_link_joins_the_link(target: TargetTree) -> None:
     dir_fd = target.open_dir([])
     target.commit(dir_fd, target.create_symlink(dir_fd, b"nowhere"), b"link")
-    made = os.lstat(target.root + b"/link")
+    made = identity(os.lstat(target.root + b"/link"))
     target.link(dir_fd, b"second", dir_fd, b"link", made)
-    assert os.lstat(target.root + b"/second").st_ino == made.st_ino
+    assert os.lstat(target.root + b"/second").st_ino == made[1]
 
 
 @pytest.mark.parametrize("replace", [os.link, os.symlink], ids=["hard", "soft"])

@@ -101,12 +101,17 @@ def _fetched(fetch: Fetch, size: int) -> Fetch:
 
 def take_chunk(frame: FrameInfo, raw: bytes, place: ChunkPlace) -> bytes:
     """The chunk at `place` out of its frame's raw bytes; DamageError unless it has the hash that it is known by."""
-    start = place.raw_offset - frame.raw_offset
-    if not 0 <= start < start + place.size <= len(raw):
-        raise DamageError(f"chunk of {place.size} bytes at {place.raw_offset} is not inside one frame of its blob")
-    data = raw[start : start + place.size]
-    if hash_chunk(data) != place.hash:
-        raise DamageError(f"chunk of {place.size} bytes at {place.raw_offset} is not what was stored: its hash differs")
+    return cut_chunk(frame, raw, place.raw_offset, place.size, place.hash)
+
+
+def cut_chunk(frame: FrameInfo, raw: bytes, raw_offset: int, size: int, hash: bytes) -> bytes:
+    """As `take_chunk`, for who has a million places."""
+    start = raw_offset - frame.raw_offset
+    if not 0 <= start < start + size <= len(raw):
+        raise DamageError(f"chunk of {size} bytes at {raw_offset} is not inside one frame of its blob")
+    data = raw[start : start + size]
+    if hash_chunk(data) != hash:
+        raise DamageError(f"chunk of {size} bytes at {raw_offset} is not what was stored: its hash differs")
     return data
 
 

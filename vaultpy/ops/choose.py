@@ -35,6 +35,10 @@ class Tree:
         self._last = (directory_id, parts)
         return parts
 
+    def depth(self, directory_id: int) -> int:
+        """How many names lead to a directory from `/`."""
+        return len(self.parts(directory_id))
+
     def path(self, directory_id: int, name: bytes) -> bytes:
         """The absolute path of a name in a directory; of `/` itself for its empty name."""
         return b"/" + b"/".join((*self.parts(directory_id), name) if name else self.parts(directory_id))

@@ -8,20 +8,25 @@ the rest comes back, and the result names what did not.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vaultpy.errors import UsageError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
-from vaultpy.index.at import Moment, chosen_files, group_links, piece_counts, pieces, totals
-from vaultpy.model import Kind, SnapshotId
+from vaultpy.index.at import Moment
+from vaultpy.index.needed import owners, totals, want_all, want_chosen
+from vaultpy.model import SnapshotId
 from vaultpy.ops.catalog import Entry
 from vaultpy.ops.choose import choose, read_tree
-from vaultpy.ops.fetch import fetch_pieces
+from vaultpy.ops.deal import Dealer, resolve_owners
+from vaultpy.ops.finish import Finisher
 from vaultpy.ops.moment import open_moment
 from vaultpy.ops.reader import Reader, open_key, read_manifest
-from vaultpy.ops.write import Writer
+from vaultpy.ops.tally import Tally
+from vaultpy.ops.writers import Task, Writers, cores, worth_processes
 from vaultpy.source.apply import ApplyOptions
+from vaultpy.source.attrs import OwnerNames
+from vaultpy.source.place import Placer
 from vaultpy.source.target import TargetTree
 
 REPORT_BYTES = 16 * 1024 * 1024
@@ -29,10 +34,12 @@ REPORT_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
-    """`paths`: what to restore (nothing: all); `apply`: which metadata, and whose the files shall be."""
+    """`paths`: what to restore (nothing: all); `apply`: which metadata, and whose the files shall be;
+    `processes`: how many write (0: threads of this one), None: as many as it is worth."""
 
     paths: tuple[bytes, ...] = ()
     apply: ApplyOptions = field(default_factory=ApplyOptions)
+    processes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +62,40 @@ def restore(reader: Reader, entry: Entry, target: bytes, options: RestoreOptions
     """
     opened, manifest = open_key(reader, read_manifest(reader, entry.id, None))
     with open_moment(reader, manifest, [opened.identity]) as moment, TargetTree(target) as tree:
-        directories = read_tree(moment)
-        if not choose(moment, directories, options.paths):
-            raise UsageError(f"snapshot {entry.id}: nothing to restore")
-        group_links(moment)
+        tally = Tally(moment, read_tree(moment))
+        _want(moment, tally, options.paths)
         files, size = totals(moment)
+        if not files:
+            raise UsageError(f"snapshot {entry.id}: nothing to restore")
         on_event(StepBegan(f"restore of {entry.id}", files, size))
-        writer = Writer(moment, directories, tree, options.apply)
-        for row in chosen_files(moment, kind=Kind.DIRECTORY):
-            writer.make_directory(row)
-        wanted = pieces(moment)
-        writer.expect(piece_counts(moment))
-        reported = 0
-        for piece, data in fetch_pieces(reader.at.store, moment, opened.identity, wanted):
-            writer.write_piece(piece, data)
-            if writer.bytes - reported >= REPORT_BYTES:
-                reported = writer.bytes
-                on_event(StepAdvanced(writer.files, writer.bytes))
-        _write_rest(moment, writer)
-        on_event(StepAdvanced(writer.files, writer.bytes))
-    return Restored(manifest.snapshot, writer.files, tuple(writer.failed), dict(Counter(writer.missed)), writer.bytes)
+        whose = resolve_owners(owners(moment), options.apply.owner, OwnerNames())
+        dealer = Dealer(moment, tally, tree, whose, Placer(options.apply))
+        task = Task(reader.at.store, opened.identity, target, options.apply)
+        with Writers(task, _processes(options, files, size)) as writers:
+            _write(dealer, writers, tally, on_event)
+        Finisher(moment, tally, tree, whose, options.apply).finish(dealer.linked)
+        on_event(StepAdvanced(tally.files, tally.size))
+    return Restored(manifest.snapshot, tally.files, tuple(tally.failed), dict(tally.missed), tally.size)
 
 
-def _write_rest(moment: Moment, writer: Writer) -> None:
-    """What has no content, then second names (links only to what this run made), then folders, the deepest first."""
-    for row in chosen_files(moment, leaders=True):
-        if row.kind == Kind.FILE and row.size == 0:
-            writer.write_empty(row)
-        elif row.kind not in (Kind.FILE, Kind.DIRECTORY):
-            writer.make_special(row)
-    for row in chosen_files(moment, leaders=False):
-        writer.make_link(row)
-    for row in reversed(list(chosen_files(moment, kind=Kind.DIRECTORY))):
-        writer.finish_directory(row)
+def _want(moment: Moment, tally: Tally, paths: Sequence[bytes]) -> None:
+    if paths:
+        choose(moment, tally.directories, paths)
+        want_chosen(moment)
+    else:
+        want_all(moment)
+
+
+def _processes(options: RestoreOptions, files: int, size: int) -> int:
+    if options.processes is not None:
+        return options.processes
+    return cores() if cores() > 1 and worth_processes(files, size) else 0
+
+
+def _write(dealer: Dealer, writers: Writers, tally: Tally, on_event: OnEvent) -> None:
+    reported = 0
+    for outcome in writers.write(dealer.shares()):
+        dealer.take(outcome)
+        if tally.size - reported >= REPORT_BYTES:
+            reported = tally.size
+            on_event(StepAdvanced(tally.files, tally.size))

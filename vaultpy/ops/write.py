@@ -1,207 +1,98 @@
-"""Writing restored files: each under a temporary name until it is whole, then with its metadata into its place."""
+"""Writing what was fetched: each file whole under a temporary name, then with its metadata into its place."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from vaultpy.errors import DamageError, SourceError, TargetError, TargetFull, VaultpyError
-from vaultpy.index.at import FileAt, Moment, PieceAt, xattrs_at
-from vaultpy.model import Kind
-from vaultpy.ops.choose import Tree
-from vaultpy.source.apply import (
-    ApplyOptions,
-    FileMetadata,
-    NotApplied,
-    apply_metadata,
-    apply_metadata_at,
-)
-from vaultpy.source.attrs import OwnerNames
+from vaultpy.errors import DamageError, TargetError, TargetFull
+from vaultpy.ops.fetch import Fetcher
+from vaultpy.ops.share import BegunFile, OddFile, Outcome, Row, Share
+from vaultpy.source.apply import ApplyOptions, FileMetadata
+from vaultpy.source.place import PERMISSIONS, Folder, Owner, Placer
+from vaultpy.source.sparse import spread
 from vaultpy.source.target import TargetTree, write_at
 
+FOLDERS_KNOWN = 4096
+"""Folders of which is remembered what their new files are like."""
 
-@dataclass(slots=True)
-class _Unfinished:
-    """A file of several chunks, between its first and its last."""
-
-    temporary: bytes
-    left: int
+NOBODY = 0xFFFFFFFF
 
 
 class Writer:
-    """Writes one restore.  What cannot be written is noted in `failed`, by path, and the rest goes on; only a full disk
-    (TargetFull) ends it."""
+    """Writes shares.  For one thread."""
 
-    def __init__(self, moment: Moment, directories: Tree, target: TargetTree, options: ApplyOptions) -> None:
-        self.files = 0
-        self.bytes = 0
-        self.failed: list[tuple[bytes, str]] = []
-        self.missed: list[NotApplied] = []
-        self._moment, self._directories, self._target, self._options = moment, directories, target, options
-        self._names = OwnerNames()
-        self._counts: Mapping[int, int] = {}
-        self._unfinished: dict[int, _Unfinished] = {}
-        self._lost: set[int] = set()
-        # Leaders of hard-link groups: what they were when this run made them.
-        self._made: dict[int, tuple[int, bytes, os.stat_result]] = {}
+    def __init__(self, fetcher: Fetcher, target: TargetTree, options: ApplyOptions) -> None:
+        self._fetcher, self._target = fetcher, target
+        self._placer = Placer(options)
+        self._folders: dict[bytes, Folder] = {}
 
-    def expect(self, counts: Mapping[int, int]) -> None:
-        """How many pieces each file of more than one has."""
-        self._counts = counts
-
-    def make_directory(self, row: FileAt) -> None:
-        """The directory, for us alone until `finish_directory`."""
-        try:
-            self._target.open_dir(self._parts(row))
-        except (TargetError, DamageError) as error:
-            self._fail(row, error)
-
-    def finish_directory(self, row: FileAt) -> None:
-        """Give a directory its metadata, when nothing will be put into it any more."""
-        if row.id in self._lost:
-            return
-        try:
-            fd = self._target.open_dir(self._parts(row), create=False)
-            self.missed += apply_metadata(fd, self._metadata(row), self._options, self._names)
-            self.files += 1
-        except (TargetError, DamageError) as error:
-            self._fail(row, error)
-
-    def write_piece(self, piece: PieceAt, data: bytes | DamageError) -> None:
-        """Write a chunk where it belongs; with the last one the file takes its place."""
-        row = piece.file
-        if row.id in self._lost:
-            return
-        try:
-            if isinstance(data, DamageError):
-                raise data
-            count = self._counts.get(row.id, 1)
-            if count == 1:
-                self._write_whole(row, data)
-            else:
-                self._write_part(row, data, piece.file_offset, count)
-        except (TargetError, DamageError) as error:
-            self._drop(row)
-            self._fail(row, error)
-
-    def write_empty(self, row: FileAt) -> None:
-        """A regular file without content."""
-        try:
-            self._write_whole(row, b"")
-        except (TargetError, DamageError) as error:
-            self._fail(row, error)
-
-    def make_special(self, row: FileAt) -> None:
-        """A symbolic link, FIFO or device; a device gives access to hardware, so it is made only when asked for."""
-        if row.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE) and not self._options.privileges:
-            self._lost.add(row.id)
-            self.missed.append(NotApplied.PRIVILEGE)
-            return
-        try:
-            dir_fd = self._folder(row)
-            if row.kind == Kind.SYMLINK:
-                temporary = self._target.create_symlink(dir_fd, row.link_target or b"")
-            else:
-                temporary = self._target.create_node(dir_fd, Kind(row.kind), row.rdev or 0)
-            self.missed += apply_metadata_at(dir_fd, temporary, self._metadata(row), self._options, self._names)
-            self._commit(row, dir_fd, temporary)
-        except (TargetError, DamageError, SourceError) as error:
-            self._fail(row, error)
-
-    def make_link(self, row: FileAt) -> None:
-        """Another name of a file that this run has made."""
-        made = self._made.get(row.leader)
-        if made is None and row.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE) and not self._options.privileges:
-            return  # its leader was not asked for
-        if made is None:
-            self.failed.append((self._path(row), "the file that it is another name of did not come back"))
-            return
-        directory_id, name, status = made
-        try:
-            source_fd = os.dup(self._target.open_dir(self._directories.parts(directory_id)))
+    def write(self, share: Share) -> Outcome:
+        """Fetch and write.  What cannot be had or written is told by the outcome; only a full disk (TargetFull) and a store
+        that fails (StoreError) end it."""
+        outcome = Outcome(0, 0, [], [], [], [])
+        files = size = 0
+        at: int | None = None
+        dir_fd, folder = -1, Folder()
+        place, easy = self._placer.place, _easy_owners(share)
+        for row, data in self._fetcher.fetch(share.blob, share.blob_size, share.rows):
+            _, length, _, file_id, directory_id, name, mode, mtime, owner_id, odd, offset = row
             try:
-                dir_fd = self._folder(row)
-                self._target.link(dir_fd, row.name, source_fd, name, status)
-            finally:
-                os.close(source_fd)
-            self.files += 1
-        except (TargetError, DamageError) as error:
-            self._fail(row, error)
+                if isinstance(data, DamageError):
+                    raise data
+                if directory_id != at:
+                    at = None
+                    dir_fd, folder = self._enter(share.folders[directory_id])
+                    at = directory_id
+                if offset is not None:
+                    self._write_part(dir_fd, data, offset, BegunFile._make(share.begun[file_id]))
+                    outcome.parts.append(file_id)
+                else:
+                    if odd or mode > PERMISSIONS or owner_id not in easy:
+                        self._write_odd(dir_fd, row, data, share, outcome)
+                    elif missed := place(dir_fd, folder, name, data, mode, mtime, easy[owner_id]):
+                        outcome.missed.extend(missed)
+                    files += 1
+                size += length
+            except (TargetError, DamageError) as error:
+                if isinstance(error, TargetFull):
+                    raise
+                outcome.failed.append((file_id, error.message))
+        return outcome._replace(files=files, bytes=size)
 
-    def _write_whole(self, row: FileAt, data: bytes) -> None:
-        dir_fd = self._folder(row)
-        fd, temporary = self._target.create_file(dir_fd)
+    def _enter(self, path: bytes) -> tuple[int, Folder]:
+        dir_fd = self._target.open_dir(path.split(b"/") if path else ())
+        folder = self._folders.get(path)
+        if folder is None:
+            if len(self._folders) >= FOLDERS_KNOWN:
+                self._folders.clear()
+            folder = self._folders[path] = Folder()
+        return dir_fd, folder
+
+    def _write_odd(self, dir_fd: int, row: Row, data: bytes, share: Share, outcome: Outcome) -> None:
+        _, _, _, file_id, _, name, mode, mtime, owner_id, _, _ = row
+        owner = share.owners[owner_id]
+        found = share.odd.get(file_id)
+        odd = OddFile._make(found) if found else OddFile(len(data), (), 0, None, False)
+        metadata = FileMetadata(mode, *(owner or (-1, -1)), mtime, xattrs=odd.xattrs)
+        segments = spread(odd.holes, 0, data)
+        missed, made = self._placer.place_odd(dir_fd, name, segments, odd.size, metadata, owner)
+        outcome.missed.extend(missed)
+        if odd.linked:
+            outcome.made.append((file_id, made))
+
+    def _write_part(self, dir_fd: int, data: bytes, offset: int, begun: BegunFile) -> None:
+        fd = self._target.reopen_file(dir_fd, begun.temporary, begun.made)
         try:
-            write_at(fd, data, 0)
-            self.missed += apply_metadata(fd, self._metadata(row), self._options, self._names)
-        except BaseException:
-            self._target.discard(dir_fd, temporary)
-            raise
+            for at, part in spread(begun.holes, offset, data):
+                write_at(fd, part, at)
         finally:
             os.close(fd)
-        self._commit(row, dir_fd, temporary)
-        self.bytes += len(data)
 
-    def _write_part(self, row: FileAt, data: bytes, offset: int, count: int) -> None:
-        dir_fd = self._folder(row)
-        unfinished = self._unfinished.get(row.id)
-        if unfinished is None:
-            fd, temporary = self._target.create_file(dir_fd)
-            unfinished = self._unfinished[row.id] = _Unfinished(temporary, count)
-        else:
-            fd = self._target.reopen_file(dir_fd, unfinished.temporary)
-        try:
-            write_at(fd, data, offset)
-            self.bytes += len(data)
-            unfinished.left -= 1
-            if unfinished.left:
-                return
-            self.missed += apply_metadata(fd, self._metadata(row), self._options, self._names)
-        finally:
-            os.close(fd)
-        del self._unfinished[row.id]
-        self._commit(row, dir_fd, unfinished.temporary)
 
-    def _commit(self, row: FileAt, dir_fd: int, temporary: bytes) -> None:
-        if row.nlink > 1:
-            self._made[row.id] = (row.directory_id, row.name, os.stat(temporary, dir_fd=dir_fd, follow_symlinks=False))
-        try:
-            self._target.commit(dir_fd, temporary, row.name)
-        except BaseException:
-            self._made.pop(row.id, None)
-            self._target.discard(dir_fd, temporary)
-            raise
-        self.files += 1
-
-    def _drop(self, row: FileAt) -> None:
-        unfinished = self._unfinished.pop(row.id, None)
-        if unfinished is not None:
-            self._target.discard(self._folder(row), unfinished.temporary)
-
-    def _fail(self, row: FileAt, error: VaultpyError) -> None:
-        if isinstance(error, TargetFull):
-            raise error
-        self._lost.add(row.id)
-        self.failed.append((self._path(row), error.message))
-
-    def _folder(self, row: FileAt) -> int:
-        return self._target.open_dir(self._directories.parts(row.directory_id))
-
-    def _parts(self, row: FileAt) -> tuple[bytes, ...]:
-        parts = self._directories.parts(row.directory_id)
-        return (*parts, row.name) if row.name else parts
-
-    def _path(self, row: FileAt) -> bytes:
-        return self._directories.path(row.directory_id, row.name)
-
-    def _metadata(self, row: FileAt) -> FileMetadata:
-        return FileMetadata(
-            mode=row.mode,
-            uid=row.uid,
-            gid=row.gid,
-            mtime=row.mtime,
-            user=row.user,
-            group=row.group,
-            xattrs=xattrs_at(self._moment, row.id) if row.has_xattrs else (),
-        )
+def _easy_owners(share: Share) -> dict[int, Owner | None]:
+    """Owners that need no second thought: -1 would mean "leave it" to chown."""
+    return {
+        id: owner
+        for id, owner in share.owners.items()
+        if owner is None or (-1 < owner[0] < NOBODY and -1 < owner[1] < NOBODY)
+    }

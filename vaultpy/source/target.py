@@ -23,6 +23,9 @@ from vaultpy.source.failures import explain
 
 _Made = TypeVar("_Made")
 
+Identity = tuple[int, int, int]
+"""A file's device, inode, and kind: the number of an inode that is gone is soon given to another."""
+
 TEMPORARY = b".vaultpy-"
 """How the names of files begin that are not yet in their place: a killed restore leaves a few behind."""
 
@@ -81,10 +84,18 @@ class TargetTree:
         """A new empty file, only for us (0600): its descriptor, for the caller to close, and its temporary name."""
         return self._make(lambda name: os.open(name, _CREATE, 0o600, dir_fd=dir_fd))
 
-    def reopen_file(self, dir_fd: int, temporary: bytes) -> int:
-        """A descriptor of a file of ours that is still under its temporary name, to go on writing."""
+    def reopen_file(self, dir_fd: int, temporary: bytes, made: Identity) -> int:
+        """A descriptor of a file of ours that is still under its temporary name, to go on writing.
+
+        `made` is what it was when it was made: what somebody put in its place (another name of a file that we may write
+        to and they may not) is refused.
+        """
         with _failing(self.root, temporary):
-            return os.open(temporary, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+            fd = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        if identity(os.fstat(fd)) != made:
+            os.close(fd)
+            raise TargetError(f"{os.fsdecode(temporary)}: somebody replaced it while it was written")
+        return fd
 
     def create_symlink(self, dir_fd: int, target: bytes) -> bytes:
         """A symbolic link under a temporary name; `target` is written as it is, whatever it points at."""
@@ -104,7 +115,7 @@ class TargetTree:
         with _failing(name):
             os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
-    def link(self, dir_fd: int, name: bytes, source_fd: int, source_name: bytes, made: os.stat_result) -> None:
+    def link(self, dir_fd: int, name: bytes, source_fd: int, source_name: bytes, made: Identity) -> None:
         """Give something that this restore has made a second name; `made` is what it was then.
 
         Anything else that has the first name by now (a link that somebody made, another file) is refused.  Both
@@ -119,8 +130,7 @@ class TargetTree:
         try:
             with _failing(source_name):
                 found = os.stat(temporary, dir_fd=dir_fd, follow_symlinks=False)
-            # The kind too: the number of an inode that is gone is soon given to another.
-            if _identity(found) != _identity(made):
+            if identity(found) != made:
                 raise TargetError(f"{os.fsdecode(source_name)}: somebody replaced it, so it gets no second name")
             self.commit(dir_fd, temporary, name)
         finally:
@@ -178,6 +188,12 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
             data = data[written:]
 
 
+def set_size(fd: int, size: int) -> None:
+    """Make a file so long: what was not written is a hole.  Raises TargetError, TargetFull."""
+    with _failing():
+        os.ftruncate(fd, size)
+
+
 def _open_or_make(above: int, name: bytes, create: bool) -> int:
     flags = _DIRECTORY | os.O_NOFOLLOW
     try:
@@ -190,7 +206,8 @@ def _open_or_make(above: int, name: bytes, create: bool) -> int:
     return os.open(name, flags, dir_fd=above)
 
 
-def _identity(found: os.stat_result) -> tuple[int, int, int]:
+def identity(found: os.stat_result) -> Identity:
+    """Which file it is."""
     return found.st_dev, found.st_ino, stat.S_IFMT(found.st_mode)
 
 
@@ -199,10 +216,11 @@ def _failing(*parts: bytes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translate(os.path.join(b"", *parts), error) from error
+        raise translate(os.path.join(b"", *parts), error) from error
 
 
-def _translate(path: bytes, error: OSError) -> TargetError:
+def translate(path: bytes, error: OSError) -> TargetError:
+    """What the system said about a path of the target, as the error that says the same."""
     shown = os.fsdecode(path)
     if error.errno in _FULL:
         return TargetFull(f"{shown}: {explain(error)}", hint="make room and run the restore again")

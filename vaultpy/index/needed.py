@@ -1,0 +1,211 @@
+"""What a restore needs of a snapshot, in the order in which it is used.
+
+Nearly everything in a snapshot is a plain file of one chunk; such rows go straight from the index to who writes them, a
+blob's worth at a time and in the order in which the blob holds them, so nothing of their number is ever held or sorted.
+All else (folders, links, large files) is noted beforehand in temporary tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from vaultpy.index.at import FILE_COLUMNS, FileAt, Moment
+from vaultpy.index.ids import COUNTER_BITS
+from vaultpy.model import BlobHash, Kind
+
+SETTABLE_FLAGS = 0x30 | 0x40 | 0x80 | 0x08 | 0x01 | 0x02 | 0x04 | 0x400 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x800000
+"""File flags that somebody sets (linux/fs.h); the others only say how a file system keeps the file."""
+
+
+class PieceRow(NamedTuple):
+    """A chunk that a file needs.
+
+    `odd`: there is more to the file than what stands here.  `file_offset` is None for the only chunk of a file, else where
+    the chunk begins in the file's data (which leaves holes out).  Rows come as bare tuples of this shape.
+    """
+
+    raw_offset: int
+    size: int
+    hash: bytes
+    file_id: int
+    directory_id: int
+    name: bytes
+    mode: int
+    mtime: int
+    owner_id: int
+    odd: int
+    file_offset: int | None
+
+
+class NeededBlob(NamedTuple):
+    """A blob of which chunks are needed."""
+
+    id: int
+    hash: BlobHash
+    stored_size: int
+
+
+def want_all(moment: Moment) -> None:
+    """Want every file of the snapshot."""
+    _want(moment, f"SELECT f.* FROM files f WHERE {_live(moment)}", plain=False)
+
+
+def want_chosen(moment: Moment) -> None:
+    """Want the files that were chosen (`at.choose_some`)."""
+    _want(moment, "SELECT f.* FROM temp.chosen k JOIN files f ON f.id = k.id", plain=True)
+
+
+def totals(moment: Moment) -> tuple[int, int]:
+    """Number of the paths wanted, and bytes of those that are no second names."""
+    index = moment.index
+    count, size = index.row("SELECT count(*), ifnull(sum(size), 0) FROM temp.wanted")
+    again = index.value(
+        "SELECT ifnull(sum(f.size), 0) FROM temp.links l JOIN files f ON f.id = l.id WHERE l.id <> l.leader"
+    )
+    return int(count), int(size - again)
+
+
+def owners(moment: Moment) -> dict[int, tuple[int, int, bytes | None, bytes | None]]:
+    """Every owner by its id: numbers and names of user and group.  A tree has few."""
+    found = moment.index.rows('SELECT id, uid, gid, user, "group" FROM owners')
+    return {row[0]: row[1:] for row in found}
+
+
+def needed_blobs(moment: Moment) -> Iterator[NeededBlob]:
+    """The blobs that hold what is wanted."""
+    index = moment.index
+    if index.value("SELECT plain FROM temp.wanting"):
+        where = "b.id IN (SELECT blob_id FROM temp.pieces)"
+    else:
+        where = (
+            f"b.id IN (SELECT blob_id FROM snapshot_blobs WHERE {_named(moment)} UNION SELECT blob_id FROM temp.pieces)"
+        )
+    for row in index.rows(f"SELECT b.id, b.hash, b.stored_size FROM blobs b WHERE {where} ORDER BY b.id"):
+        yield NeededBlob(row[0], BlobHash(row[1]), row[2])
+
+
+def pieces_in(moment: Moment, blob: NeededBlob) -> Iterator[tuple[Any, ...]]:
+    """PieceRow tuples of the chunks that are needed of a blob, by their place in it."""
+    sql = _PIECES if moment.index.value("SELECT plain FROM temp.wanting") else f"{_PLAIN} UNION ALL {_PIECES}"
+    return moment.index.each(f"{sql} ORDER BY 1", {"blob": blob.id})
+
+
+def piece_count(moment: Moment, file_id: int) -> int:
+    """How many pieces a large file has."""
+    return int(moment.index.value("SELECT count(*) FROM file_chunks WHERE file_id = ?", (file_id,)))
+
+
+def file_of(moment: Moment, file_id: int) -> FileAt:
+    """One wanted file."""
+    return FileAt._make(moment.index.row(f"{_WHOLE_ROW} WHERE f.id = ?", (file_id,)))
+
+
+def folders_deepest_first(moment: Moment, depth: Callable[[int], int]) -> Iterator[FileAt]:
+    """The folders that are wanted, each after those below it; `depth` tells how deep a directory lies."""
+    index = moment.index
+    index.run("DROP TABLE IF EXISTS temp.depths")
+    index.run("CREATE TEMP TABLE depths (depth INTEGER, id INTEGER)")
+    found = index.each(
+        "SELECT f.directory_id, length(f.name), f.id FROM temp.others t JOIN files f ON f.id = t.id WHERE t.kind = ?",
+        (Kind.DIRECTORY,),
+    )
+    index.run_many(
+        "INSERT INTO temp.depths VALUES (?, ?)", ((depth(parent) + (length > 0), id) for parent, length, id in found)
+    )
+    sql = f"{_WHOLE_ROW} JOIN temp.depths d ON d.id = f.id ORDER BY d.depth DESC, f.directory_id"
+    return map(FileAt._make, index.each(sql))
+
+
+def nodes(moment: Moment) -> Iterator[FileAt]:
+    """What is wanted and has no content, but for folders and second names."""
+    sql = f"{_WHOLE_ROW} WHERE t.kind <> ? AND ifnull(l.leader, f.id) = f.id AND (t.kind <> ? OR f.size = 0) ORDER BY f.id"
+    return map(FileAt._make, moment.index.each(sql, (Kind.DIRECTORY, Kind.FILE)))
+
+
+def second_names(moment: Moment) -> Iterator[FileAt]:
+    """The names in hard-link groups that are not the first."""
+    return map(FileAt._make, moment.index.each(f"{_WHOLE_ROW} WHERE l.leader <> f.id ORDER BY f.id"))
+
+
+def _want(moment: Moment, select: str, *, plain: bool) -> None:
+    """`plain`: note the files of one chunk, too; else they are found blob by blob."""
+    index = moment.index
+    for kind, name in (
+        ("VIEW", "wanted"),
+        ("TABLE", "wanting"),
+        ("TABLE", "others"),
+        ("TABLE", "links"),
+        ("TABLE", "pieces"),
+    ):
+        index.run(f"DROP {kind} IF EXISTS temp.{name}")
+    index.run(f"CREATE TEMP VIEW wanted AS {select}")
+    index.run("CREATE TEMP TABLE wanting AS SELECT ? AS plain", (int(plain),))
+    index.run("CREATE TEMP TABLE others (id INTEGER PRIMARY KEY, kind INTEGER)")
+    index.run(_NOTE_OTHERS, {"file": Kind.FILE})
+    index.run("CREATE TEMP TABLE links (id INTEGER PRIMARY KEY, leader INTEGER)")
+    index.run(_NOTE_LINKS, {"directory": Kind.DIRECTORY})
+    index.run(_MAKE_PIECES)
+    index.run(_NOTE_LARGE)
+    if plain:
+        index.run(_NOTE_SMALL)
+
+
+def _live(moment: Moment) -> str:
+    """Rows of `files` that are in the snapshot.  A run has one source, and its number is in the row's id."""
+    seq = int(moment.seq)
+    runs = f"SELECT no FROM runs WHERE source_id = {int(moment.source_id)} AND seq <= {seq}"
+    return f"f.id >> {COUNTER_BITS} IN ({runs}) AND (f.last_seq IS NULL OR f.last_seq >= {seq})"
+
+
+def _named(moment: Moment) -> str:
+    seq = int(moment.seq)
+    return f"source_id = {int(moment.source_id)} AND first_seq <= {seq} AND (last_seq IS NULL OR last_seq >= {seq})"
+
+
+_NOTE_OTHERS = """
+    INSERT INTO temp.others SELECT id, kind FROM temp.wanted WHERE kind <> :file OR nlink > 1 OR size = 0"""
+
+# A ctime that is not known (NULL) goes with the one that the rest of the group has: while a long run walks from one name
+# of a young file to the next, the file grows old enough to be trusted.
+_NOTE_LINKS = """
+    INSERT INTO temp.links SELECT id, min(id) OVER (PARTITION BY device, inode, size, mtime, kind, chunk_id,
+    link_target, chunks, ifnull(ctime, known)) AS leader FROM (
+    SELECT *, max(ctime) OVER (PARTITION BY device, inode, size, mtime, kind, chunk_id, link_target, chunks) AS known FROM (
+    SELECT f.*, (SELECT group_concat(t.chunk_id) FROM (SELECT chunk_id FROM file_chunks WHERE file_id = f.id
+    ORDER BY idx) t) AS chunks
+    FROM temp.others t JOIN files f ON f.id = t.id WHERE f.nlink > 1 AND f.kind <> :directory))"""
+
+_FIRST_NAME = "(f.nlink = 1 OR f.id NOT IN (SELECT id FROM temp.links WHERE leader <> id))"
+
+_MAKE_PIECES = """
+    CREATE TEMP TABLE pieces (blob_id INTEGER, raw_offset INTEGER, file_id INTEGER, file_offset INTEGER, chunk_id INTEGER,
+    whole INTEGER, PRIMARY KEY (blob_id, raw_offset, file_id, file_offset)) WITHOUT ROWID"""
+
+_NOTE_LARGE = f"""
+    INSERT INTO temp.pieces SELECT blob_id, raw_offset, file_id, file_offset, chunk_id, 0 FROM (
+    SELECT c.blob_id, c.raw_offset, t.file_id, t.chunk_id,
+    sum(c.size) OVER (PARTITION BY t.file_id ORDER BY t.idx) - c.size AS file_offset
+    FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id
+    WHERE t.file_id IN (SELECT f.id FROM temp.wanted f WHERE f.chunk_id IS NULL AND f.size > 0 AND {_FIRST_NAME}))
+    ORDER BY blob_id, raw_offset"""
+
+_NOTE_SMALL = f"""
+    INSERT INTO temp.pieces SELECT c.blob_id, c.raw_offset, f.id, 0, c.id, 1
+    FROM temp.wanted f JOIN chunks c ON c.id = f.chunk_id WHERE {_FIRST_NAME} ORDER BY c.blob_id, c.raw_offset"""
+
+_ROW = f"""
+    c.raw_offset, c.size, c.hash, f.id, f.directory_id, f.name, f.mode, f.mtime, f.owner_id,
+    f.nlink > 1 OR f.holes IS NOT NULL OR ifnull(f.flags & {SETTABLE_FLAGS}, 0)
+    OR EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id)"""
+
+_PLAIN = f"""
+    SELECT {_ROW}, NULL FROM chunks c CROSS JOIN temp.wanted f ON f.chunk_id = c.id WHERE c.blob_id = :blob AND {_FIRST_NAME}"""
+
+_PIECES = f"""
+    SELECT {_ROW}, CASE WHEN p.whole THEN NULL ELSE p.file_offset END
+    FROM temp.pieces p JOIN chunks c ON c.id = p.chunk_id JOIN files f ON f.id = p.file_id WHERE p.blob_id = :blob"""
+
+_WHOLE_ROW = f"""
+    SELECT {FILE_COLUMNS}, ifnull(l.leader, f.id) FROM files f JOIN owners o ON o.id = f.owner_id
+    LEFT JOIN temp.others t ON t.id = f.id LEFT JOIN temp.links l ON l.id = f.id"""

@@ -1,0 +1,125 @@
+"""A process that writes a part of a restore, and the end of it that this one holds.
+
+    to it:    Setup · Share · Share …
+    from it:  an Outcome, or the error that ended it, for each
+
+Both ends are this program, on this machine, joined by an inherited socket that nobody else can open, so what comes over it
+is believed.  The store key's secret goes the same way, never by arguments or environment, which others can see.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from vaultpy.age import parse_identity
+from vaultpy.errors import VaultpyError
+from vaultpy.ops.fetch import Fetcher
+from vaultpy.ops.share import Outcome, Share
+from vaultpy.ops.write import Writer
+from vaultpy.source.apply import ApplyOptions
+from vaultpy.source.target import TargetTree
+from vaultpy.store.open import open_store
+
+_GOOD, _BAD = b"\1", b"\0"
+_END_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The store's URL, the secret key that opens it as text, where to write, and how."""
+
+    store: str
+    identity: str
+    target: bytes
+    options: ApplyOptions
+
+
+class WriterProcess:
+    """A process that writes shares.  For one thread at a time.  Use as a context manager: leaving it ends the process."""
+
+    def __init__(self, setup: Setup) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # In a session of its own: Ctrl-C reaches us, and it ends when we let go of it.
+            self._process = subprocess.Popen(
+                _command(theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._connection = Connection(ours.detach())
+        self._send(pickle.dumps(setup))
+
+    def write(self, share: Share) -> Outcome:
+        """As Writer.write."""
+        self._send(marshal.dumps(tuple(share)))
+        try:
+            answer = self._connection.recv_bytes()
+        except (EOFError, ConnectionError):
+            raise self._ended() from None
+        if answer[:1] == _GOOD:
+            return Outcome._make(marshal.loads(answer[1:]))
+        error: VaultpyError = pickle.loads(answer[1:])
+        raise error
+
+    def __enter__(self) -> WriterProcess:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._connection.send_bytes(data)
+        except ConnectionError:
+            raise self._ended() from None
+
+    def _ended(self) -> VaultpyError:
+        code = self._process.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        return VaultpyError(f"writer process {how} before it was done", hint="run the restore again; it goes on")
+
+
+def run(fd: int) -> None:
+    """Be that process: write what comes over the socket `fd` until the other end lets go."""
+    connection = Connection(fd)
+    try:
+        setup: Setup = pickle.loads(connection.recv_bytes())
+        with TargetTree(setup.target) as tree:
+            fetcher = Fetcher(open_store(setup.store), [parse_identity(setup.identity)])
+            writer = Writer(fetcher, tree, setup.options)
+            while True:
+                connection.send_bytes(_answer(writer, connection.recv_bytes()))
+    except (EOFError, ConnectionError):
+        os._exit(0)  # nobody is left to write for
+    except VaultpyError as error:
+        connection.recv_bytes()
+        connection.send_bytes(_BAD + pickle.dumps(error))
+
+
+def _answer(writer: Writer, request: bytes) -> bytes:
+    try:
+        share = Share._make(marshal.loads(request))
+        return _GOOD + marshal.dumps(tuple(writer.write(share)))
+    except VaultpyError as error:
+        return _BAD + pickle.dumps(error)
+
+
+def _command(fd: int) -> list[str]:
+    # It imports from where we did, and never from the folder that we happen to be in (-P).
+    start = f"import sys; sys.path[:] = {sys.path!r}; from vaultpy.ops.writer_process import run; run({fd})"
+    return [sys.executable, "-P", "-c", start]

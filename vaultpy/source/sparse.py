@@ -1,0 +1,64 @@
+"""Where a file's data goes when the file has holes, and which zeros need not be written at all."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from vaultpy.errors import DamageError
+
+Segment = tuple[int, bytes]
+"""Where in a file, and what is there."""
+
+HOLE_BLOCK = 4096
+"""Bytes of zeros, at a multiple of so many, that become a hole: what file systems keep apart."""
+
+_PAIR = struct.Struct(">QQ")
+_ZEROS = bytes(HOLE_BLOCK)
+_END = 1 << 63
+
+
+def spread(holes: bytes | None, start: int, data: bytes) -> list[Segment]:
+    """Where in the file the data belongs that begins at `start` of the file's data, all holes left out.
+
+    `holes` are pairs of offset and length, 8 bytes each, big-endian.  Raises DamageError unless they rise.
+    """
+    if not holes:
+        return [(start, data)]
+    return [
+        (offset + max(start - begin, 0), data[max(begin - start, 0) : begin + length - start])
+        for offset, begin, length in _runs(holes)
+        if begin < start + len(data) and begin + length > start
+    ]
+
+
+def _runs(holes: bytes) -> Iterator[tuple[int, int, int]]:
+    """Between the holes: where in the file, where in the data, how long."""
+    if len(holes) % _PAIR.size:
+        raise DamageError("file's holes are cut short")
+    at = taken = 0
+    for offset, length in _PAIR.iter_unpack(holes):
+        if offset < at or not 0 < length < _END or offset + length >= _END:
+            raise DamageError("file's holes do not follow each other")
+        yield at, taken, offset - at
+        taken += offset - at
+        at = offset + length
+    yield at, taken, _END - at
+
+
+def leave_zeros(segments: list[Segment]) -> list[Segment]:
+    """The same segments without the blocks that are all zeros: in a new file they are holes if nobody writes them."""
+    return [part for offset, data in segments for part in _without_zeros(offset, data)]
+
+
+def _without_zeros(offset: int, data: bytes) -> Iterator[Segment]:
+    begin = 0
+    at = -offset % HOLE_BLOCK
+    while at + HOLE_BLOCK <= len(data):
+        if data[at : at + HOLE_BLOCK] == _ZEROS:
+            if begin < at:
+                yield offset + begin, data[begin:at]
+            begin = at + HOLE_BLOCK
+        at += HOLE_BLOCK
+    if begin < len(data):
+        yield offset + begin, data[begin:]
