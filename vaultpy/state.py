@@ -99,14 +99,14 @@ def save_host(paths: StatePaths, store: StoreId, host: Host) -> None:
     text = _encode(host, store)
     make_folder(paths.folder)
     try:
-        _write(paths.secrets, text)
+        _keep(paths.secrets, text)
     except OSError as error:
         raise ConfigError(
             f"state folder {paths.folder} cannot be written: {(error.strerror or str(error)).lower()}",
             hint="run as the user it belongs to, or make room there",
         ) from error
     try:
-        _write(paths.copy, text)
+        _keep(paths.copy, text)
     except OSError:
         # A configuration that another user owns (/etc, read-only media) gets no copy; the state folder has the secrets.
         return
@@ -148,6 +148,21 @@ def _decode(text: str, path: Path) -> tuple[str, Host]:
         ) from error
 
 
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file says the same; the text of one signing key is another at each writing, so texts do not tell."""
+    if not path.exists():
+        return False
+    try:
+        found, wanted = _decode(path.read_text(), path), _decode(text, path)
+    except ConfigError:
+        return False  # a damaged copy: the one in the state folder was read before
+    return _meaning(*found) == _meaning(*wanted)
+
+
+def _meaning(machine: str, host: Host) -> tuple[str, str, str]:
+    return machine, host.signing_key.public_text(), host.index_key.to_text()
+
+
 def _machine(store: StoreId) -> str:
     """Names this machine without giving its id away; a clone of the whole disk has the same (rule 3 stops that)."""
     try:
@@ -157,8 +172,9 @@ def _machine(store: StoreId) -> str:
     return hashlib.sha256(f"vaultpy {store} {own}".encode()).hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
+def _keep(path: Path, text: str) -> None:
+    """Write it, durable, unless it is there."""
+    if _holds(path, text):
         return
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)

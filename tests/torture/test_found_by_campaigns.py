@@ -33,6 +33,17 @@ def test_host_secrets_are_whole_when_the_kernel_takes_only_a_part_of_a_write(
     assert loaded.id == host.id
 
 
+def test_host_secrets_that_are_there_are_not_written_again(tmp_path: Path) -> None:
+    """The text of a key is another at each writing, so a comparison of texts wrote both copies anew in every run."""
+    paths = state_paths(tmp_path / "state", tmp_path / "config.toml")
+    save_host(paths, STORE, make_host(os.urandom))
+    before = [path.stat().st_ino for path in (paths.secrets, paths.copy)]
+    loaded = load_host(paths, STORE)
+    assert loaded is not None
+    save_host(paths, STORE, loaded)
+    assert [path.stat().st_ino for path in (paths.secrets, paths.copy)] == before
+
+
 @pytest.mark.parametrize("call", ["ftruncate", "pwrite"])
 def test_a_lock_on_a_disk_that_fails_is_an_error_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
