@@ -28,7 +28,7 @@ EXPECTED = {
     "init",
     *(f"snapshot {name}" for name in ("create", "list", "ls", "show", "restore", "verify", "purge", "remove")),
     *(f"key {name}" for name in ("list", "add-recipient", "new", "test")),
-    *("store info", "store prune", "index rebuild", "config show", "config check"),
+    *("store info", "store probe", "store prune", "index rebuild", "config show", "config check"),
 }
 
 

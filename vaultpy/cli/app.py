@@ -27,8 +27,12 @@ SNAPSHOT = Group(
 )
 STORE = Group(
     "store",
-    "Look at the store, and delete what nothing names.",
-    {"info": "vaultpy.cli.store:info", "prune": "vaultpy.cli.store:prune"},
+    "Look at the store, try it, and delete what nothing names.",
+    {
+        "info": "vaultpy.cli.store:info",
+        "probe": "vaultpy.cli.probe:probe",
+        "prune": "vaultpy.cli.store:prune",
+    },
 )
 INDEX = Group("index", "The local index.", {"rebuild": "vaultpy.cli.index:rebuild"})
 KEY = Group(

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vaultpy.config import Config, StoreKeyConfig, default_state, new_config_path, render_config, write_config
-from vaultpy.errors import ObjectExists, ObjectNotFound, UsageError
+from vaultpy.errors import ObjectExists, ObjectNotFound, StoreError, UsageError
 from vaultpy.index.db import create_index
 from vaultpy.keys import RecipientForm, check_recipient, make_store_key, new_identity_text
 from vaultpy.manifest import hash_bytes
 from vaultpy.model import KeyId, StoreId, uuid7
+from vaultpy.ops.probe import probe
+from vaultpy.ops.probed import Probed, Verdict
 from vaultpy.ops.wrapped import keep_wrapped_keys
 from vaultpy.signature import check_pin
 from vaultpy.state import StatePaths, load_host, make_host, save_host, state_paths
@@ -71,7 +73,10 @@ def init(
         raise UsageError(
             f"identity file {request.new_identity} exists", hint="name a file that does not, or give its --recipient"
         )
-    at, joined = join_or_make(make_place(request.url), request.grace, clock, random)
+    place = make_place(request.url)
+    probed = probe(place, None, clock=clock, random=random, short=True)
+    _refuse_bad(probed)
+    at, joined = join_or_make(place, request.grace, clock, random)
     state = default_state(at.settings.id, environment, os.geteuid())
     paths = state_paths(state, path)
     host_signer, key = None, None
@@ -101,8 +106,24 @@ def init(
         host_signer,
         request.new_identity,
         None if request.keeper else paths.copy,
-        tuple(_warnings(forms)),
+        (*_weak(probed), *_warnings(forms)),
     )
+
+
+def _refuse_bad(probed: Probed) -> None:
+    """A store in which snapshots could be lost is refused before anything was made."""
+    for one in probed.bad:
+        raise StoreError(
+            f"store {probed.url} must not be used: {one.subject}: {one.found}",
+            hint=f"nothing was made; all that is wrong: vaultpy store probe --store '{probed.url}'",
+        )
+
+
+def _weak(probed: Probed) -> Iterator[str]:
+    """What is worth a word at once; what the rights mean is for `store probe` to say."""
+    for one in probed.tried:
+        if one.verdict == Verdict.WEAK and one.subject != "rights":
+            yield f"store: {one.subject}: {one.found} ({one.means})"
 
 
 def join_or_make(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vaultpy.store.base import Store
 from vaultpy.store.local import LocalStore, create_local
 from vaultpy.store.location import FileLocation, S3Location, parse_location
+from vaultpy.store.trial import Trial
 
 
 def open_store(url: str) -> Store:
@@ -27,6 +28,16 @@ def make_place(url: str) -> Store:
     store = _open_s3(location)
     store.clock()
     return store
+
+
+def open_trial(url: str) -> Trial | None:
+    """What can be tried at a URL beyond the contract of a store; None where the contract is all there is."""
+    location = parse_location(url)
+    if isinstance(location, FileLocation):
+        return None
+    from vaultpy.store.s3 import try_s3
+
+    return try_s3(location)
 
 
 def _open_s3(location: S3Location) -> Store:

@@ -3,10 +3,16 @@
 from vaultpy.store.location import S3Location
 from vaultpy.store.s3.client import make_client
 from vaultpy.store.s3.store import S3Store
+from vaultpy.store.s3.trial import BucketTrial
 
-__all__ = ["S3Store", "make_client", "open_s3"]
+__all__ = ["BucketTrial", "S3Store", "make_client", "open_s3", "try_s3"]
 
 
 def open_s3(location: S3Location) -> S3Store:
     """The store in a bucket, with credentials from boto3's own chain.  Raises StoreError; asks the server nothing yet."""
     return S3Store(location, make_client(location))
+
+
+def try_s3(location: S3Location) -> BucketTrial:
+    """Ways to try the bucket out, with a client of their own; asks the server nothing yet."""
+    return BucketTrial(location, make_client(location))
