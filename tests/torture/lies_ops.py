@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from machine import Died, recipient_of
-from scene import HOUR, Look, Scene, Wrong
+from scene import HOUR, Died, Look, Scene, Wrong, recipient_of
 
 from vaultpy.errors import UsageError
 from vaultpy.events import ignore

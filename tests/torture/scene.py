@@ -19,7 +19,7 @@ import blake3
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "create"))
 
-from machine import HOUR, Machine, look, make_machine
+from machine import HOUR, Died, Machine, look, make_machine, recipient_of
 from recoverer import Tree
 from smallvault import look as look_plainly
 
@@ -28,7 +28,7 @@ from vaultpy.errors import DamageError, IndexBehind
 from vaultpy.events import ignore
 from vaultpy.index.db import open_index
 from vaultpy.lock import hold_lock
-from vaultpy.manifest import Manifest, decode
+from vaultpy.manifest import Manifest, decode, hash_bytes
 from vaultpy.model import SnapshotId
 from vaultpy.ops.catalog import Catalog, Entry, read_catalog
 from vaultpy.ops.create import CreateOptions, create_snapshots
@@ -42,6 +42,8 @@ from vaultpy.ops.verify import VerifyRequest, verify
 from vaultpy.source.apply import ApplyOptions
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo, Store
+from vaultpy.store.identity import decode_store_config
+from vaultpy.vault import OpenStore
 
 Look = dict[str, tuple[object, ...]]
 
@@ -55,7 +57,8 @@ class Wrong(AssertionError):
 @dataclass
 class Scene:
     """`told`: what each snapshot that was said to be finished holds, by source; `decided`: the same for those that a run
-    decided and died over, which any later run may publish; `plain`: those of `tree` as the recoverer sees them; `earlier`: what the store listed before the newest snapshots."""
+    decided and died over, which any later run may publish; `plain`: those of `tree` as the recoverer sees them;
+    `earlier`: what the store listed before the newest snapshots."""
 
     machine: Machine
     told: dict[SnapshotId, tuple[str, Look]] = field(default_factory=dict)
@@ -94,17 +97,24 @@ class Scene:
 
     def keep(self) -> None:
         """From now on `reset` brings this moment back: store, index, clock, and what was told."""
-        machine_back, told = self.machine.keep(), dict(self.told)
+        machine_back, told, vault = self.machine.keep(), dict(self.told), self.machine.vault
 
         def back() -> None:
             machine_back()
             self.told, self.decided = dict(told), {}
+            self.machine.vault = vault
             self.machine.store.inner = self.machine.memory
 
         self._back = back
 
     def reset(self) -> None:
         self._back()
+
+    def reopen(self) -> None:
+        """Read vaultpy.json again, as every command does when it begins."""
+        data = self.store.get(names.CONFIG)
+        at = OpenStore(self.store, decode_store_config(data), hash_bytes(data))
+        self.machine.vault = replace(self.machine.vault, at=at)
 
     @contextmanager
     def reader(self, *, here: bool = False) -> Iterator[Reader]:
@@ -278,3 +288,17 @@ def change_tree(scene: Scene) -> None:
     (tree / "new").write_bytes(os.urandom(7000))
     (tree / "late").write_bytes(os.urandom(6000))
     (tree / "folder" / "empty").unlink()
+
+
+__all__ = [
+    "GRACE",
+    "HOUR",
+    "Died",
+    "Look",
+    "Scene",
+    "Wrong",
+    "change_tree",
+    "make_machine",
+    "make_scene",
+    "recipient_of",
+]
