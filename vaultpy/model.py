@@ -74,12 +74,15 @@ class SnapshotState(enum.StrEnum):
 
 
 class ProblemKind(enum.StrEnum):
-    """Why a path is not, or not quite, in a snapshot."""
+    """Why a path is not, or not quite, in a snapshot.  `inconsistent`: a database in use that is there as its files lay
+    on the disk.  `failed`: a command, whose output is not there, or a hook."""
 
     UNREADABLE = "unreadable"
     MISSING = "missing"
     CHANGED = "changed"
     VANISHED = "vanished"
+    INCONSISTENT = "inconsistent"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,12 @@ def create(
         return _preview(run, config, chosen)
     try:
         with run.output.following() as on_event:
-            options = CreateOptions(tags=tags, if_changed=if_changed, wait_seconds=wait.seconds if wait else 0)
+            options = CreateOptions(
+                tags=tags,
+                if_changed=if_changed,
+                wait_seconds=wait.seconds if wait else 0,
+                environment=run.environment,
+            )
             made = create_snapshots(open_vault(config), chosen, options, on_event)
     except HeldLock as error:
         if cron and error.since is not None and time.time_ns() - error.since < A_DAY_NS:
@@ -155,7 +160,7 @@ def _document(one: Created) -> dict[str, object]:
 
 def _lines(one: Created) -> Iterator[str]:
     row = one.snapshot
-    if one.error is not None:
+    if one.error is not None and row is None:
         return
     if row is None or row.counts is None:
         yield f"{one.source}: nothing changed, no snapshot made"

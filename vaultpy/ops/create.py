@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vaultpy.config import SourceConfig
 from vaultpy.errors import SourceError, StoreContradiction, UsageError, VaultpyError
@@ -26,6 +26,7 @@ from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
 from vaultpy.ops.changed import has_changed
 from vaultpy.ops.compare import Comparer, Tally
 from vaultpy.ops.crew import Crew, default_workers
+from vaultpy.ops.hooks import Hooks, Outcome, Status
 from vaultpy.ops.prepare import clear_scratch, open_or_make_index, own_things, prepare
 from vaultpy.ops.publish import Draft, Lost, confirm, look_again, publish, publish_partial
 from vaultpy.ops.put import Putter
@@ -40,6 +41,9 @@ from vaultpy.source.roots import Roots, plan_roots
 from vaultpy.source.walk import Folder, WalkOptions, walk
 from vaultpy.vault import Vault
 
+PROBLEMS_TOLD = 20
+"""How many problems a hook is told of."""
+
 LOOKS = 3
 """How often a run stores anew what its second look found missing, before it gives the store up."""
 
@@ -47,18 +51,21 @@ LOOKS = 3
 @dataclass(frozen=True, slots=True)
 class CreateOptions:
     """`tags` are added to the source's own; `if_changed`: publish nothing when nothing changed; `wait_seconds`: for the
-    lock of another run; `sighted`: the store may be listed, which a run finds out by itself."""
+    lock of another run; `environment`: of the hooks and commands that a source names; `sighted`: the store may be
+    listed, which a run finds out by itself."""
 
     tags: tuple[str, ...] = ()
     if_changed: bool = False
     wait_seconds: float = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
     sighted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of one source; `snapshot` is None where nothing changed and `if_changed` was asked for, or on error.
-    `left_out` are the host's own things inside the source; `seconds` is what it took."""
+    """What became of one source; `snapshot` is None where nothing changed and `if_changed` was asked for, or on error, but
+    for the error of a hook that came after it.  `left_out` are the host's own things inside the source; `seconds` is
+    what it took."""
 
     source: str
     snapshot: SnapshotRow | None
@@ -77,7 +84,7 @@ class Created:
         return 3 if any(one.kind in _UNREAD for one in self.problems) else 0
 
 
-_UNREAD = (ProblemKind.UNREADABLE, ProblemKind.MISSING)
+_UNREAD = (ProblemKind.UNREADABLE, ProblemKind.MISSING, ProblemKind.INCONSISTENT, ProblemKind.FAILED)
 
 
 def create_snapshots(
@@ -100,14 +107,40 @@ def _create_or_note(
     vault: Vault, index: Index, source: SourceConfig, options: CreateOptions, on_event: OnEvent
 ) -> Created:
     began = time.monotonic()
+    hooks = Hooks(source, options.environment, on_event)
     try:
-        made = _create_one(vault, index, source, options, on_event)
-    except (SourceError, UsageError) as error:
-        made = Created(source.name, None, error=error)
+        try:
+            made = _create_one(vault, index, source, options, hooks.before(), on_event)
+        except (SourceError, UsageError) as error:
+            made = Created(source.name, None, error=error)
+    except BaseException as error:
+        # A full store, or a person who has seen enough: what was stopped for the snapshot has to be started again.
+        hooks.end(Outcome(Status.FAILED, error=str(error) or "interrupted"))
+        raise
+    ended = hooks.end(_outcome(made))
+    made = replace(made, problems=made.problems + ended.problems, error=made.error or ended.error)
     return replace(made, seconds=time.monotonic() - began)
 
 
-def _create_one(vault: Vault, index: Index, source: SourceConfig, options: CreateOptions, on_event: OnEvent) -> Created:
+def _outcome(made: Created) -> Outcome:
+    if made.error is not None:
+        return Outcome(Status.FAILED, error=made.error.message)
+    whole = Status.UNCHANGED if made.snapshot is None else Status.COMPLETE
+    status = Status.INCOMPLETE if made.exit_code else whole
+    snapshot = None if made.snapshot is None else made.snapshot.id
+    said = [f"{os.fsdecode(one.path)}: {one.kind}: {one.detail}" for one in made.problems if one.kind in _UNREAD]
+    return Outcome(status, snapshot, "\n".join(said[:PROBLEMS_TOLD]))
+
+
+def _create_one(
+    vault: Vault,
+    index: Index,
+    source: SourceConfig,
+    options: CreateOptions,
+    told: Sequence[Problem],
+    on_event: OnEvent,
+) -> Created:
+    """`told`: problems that were met, and told, before."""
     started = vault.clock()
     source_id, source_uuid = ensure_source(index, source.name, vault.host.id, started // 1_000_000, vault.random)
     roots = plan_roots(source.paths, one_file_system=source.one_file_system)
@@ -120,6 +153,7 @@ def _create_one(vault: Vault, index: Index, source: SourceConfig, options: Creat
         on_event(ProblemMet(problem))
     subject = _Subject(source, source_id, source_uuid, started)
     attempt = _Attempt(vault, index, subject, options, on_event)
+    problems = [*told, *problems]
     unmended = find_unmended(index, source_id)
     if unmended is not None:
         return attempt.create(unmended[0], roots, problems, repairs=unmended[1])
