@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,18 @@ def all_campaigns() -> list[Campaign]:
     return sorted(_ALL.values(), key=lambda one: (one.number, one.name))
 
 
+def find_campaigns(names: Sequence[str]) -> list[Campaign]:
+    """The campaigns of these names (of none: all), each from `campaign_NAME.py`.  Raises KeyError for one that is not."""
+    if not names:
+        return all_campaigns()
+    for name in names:
+        module = f"campaign_{name.replace('-', '_')}"
+        if not (HERE / f"{module}.py").exists():
+            raise KeyError(name)
+        importlib.import_module(module)
+    return [_ALL[name] for name in names]
+
+
 def spread(cases: Iterable[Case], chance: random.Random, wanted: int | None = None) -> list[Case]:
     """Cases in an order that takes from every operation and point in turn, so that any beginning of it is a fair sample."""
     groups: dict[tuple[str, str], list[Case]] = {}
@@ -108,4 +120,4 @@ def spread(cases: Iterable[Case], chance: random.Random, wanted: int | None = No
     return found[:wanted]
 
 
-__all__ = ["Campaign", "Case", "Outcome", "Room", "Violation", "all_campaigns", "register", "spread"]
+__all__ = ["Campaign", "Case", "Outcome", "Room", "Violation", "all_campaigns", "find_campaigns", "register", "spread"]

@@ -79,6 +79,7 @@ class Stage:
             damaged=self.damaged,
             gone=self.gone,
             may_go=self.may_go,
+            prunes="prune" in self.words,
             collects=self.collects,
             restored=vault.trees[self.restored] if self.restored else None,
             before=self.before,

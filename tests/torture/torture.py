@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from campaigns import Campaign, Case, Outcome, Room, all_campaigns, spread
+from campaigns import Campaign, Case, Outcome, Room, find_campaigns, spread
 from recoverer import missing_programs
 
 DEFAULT_RESULTS = Path("build/torture")
@@ -76,15 +76,14 @@ class Tally:
 
 def main(argv: Sequence[str] | None = None) -> int:
     asked = _parse(argv)
-    known = {one.name: one for one in all_campaigns()}
-    unknown = set(asked.campaign) - known.keys()
-    if unknown:
-        _say(f"no such campaign: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    try:
+        chosen = find_campaigns(asked.campaign)
+    except KeyError as unknown:
+        _say(f"no such campaign: {unknown.args[0]}")
         return 2
     if missing_programs():
         _say(f"SKIPPED: {', '.join(missing_programs())} not installed")
         return 0
-    chosen = [one for one in known.values() if not asked.campaign or one.name in asked.campaign]
     if asked.share is not None:
         return _work(chosen[0], asked)
     bad = 0
