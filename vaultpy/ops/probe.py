@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from uuid import UUID
 
@@ -27,7 +28,10 @@ from vaultpy.store.trial import Trial
 from vaultpy.store.versions import versions_of
 
 BODY = 200_000
-"""Bytes of an object that is put: some pieces of 64 KiB, and no multiple of anything."""
+"""Bytes of the object that is read: some pieces of 64 KiB, and no multiple of anything."""
+
+SMALL = 1_000
+"""Bytes of an object that may be refused: a server that refuses a large one may cut the connection, which says nothing."""
 
 PAGES = 5
 """Objects that a listing by pages of two has to show."""
@@ -109,10 +113,14 @@ class _Probe:
     def use(self) -> None:
         """Put what a host puts, and read it as hosts and keepers do."""
         for right, name, body in self._bodies():
-            if self._may(right, lambda name=name, body=body: self._put_object(name, body)) and self._scratch is None:
+            if self._may(right, partial(self._put_object, name, body)) and self._scratch is None:
                 self._scratch = name, body
         if self._scratch is None:
             return
+        if self._rights.get(Right.PUT_METADATA):
+            large = names.export_name(ExportId(self._new_id())), self._random(BODY)
+            if self._may(Right.PUT_METADATA, partial(self._put_object, *large)):
+                self._scratch = large
         name, body = self._scratch
         self._read_back(name, body)
         if self._rights[Right.LIST]:
@@ -135,7 +143,7 @@ class _Probe:
         """Delete everything, and see that it is gone."""
         for right, prefix in _DELETES:
             ours = [name for name in self._put if name.startswith(prefix)]
-            if ours and self._may(right, lambda ours=ours: self._delete(ours)):
+            if ours and self._may(right, partial(self._delete, ours)):
                 self._see_gone(ours[0])
 
     def name_oddly(self) -> None:
@@ -177,8 +185,8 @@ class _Probe:
         )
 
     def _bodies(self) -> Iterator[tuple[Right, str, bytes]]:
-        yield Right.PUT_METADATA, names.export_name(ExportId(self._new_id())), self._random(BODY)
-        blob = self._random(BODY)
+        yield Right.PUT_METADATA, names.export_name(ExportId(self._new_id())), self._random(SMALL)
+        blob = self._random(SMALL)
         yield Right.PUT_BLOBS, names.blob_name(BlobHash(blake3.blake3(blob).digest())), blob
         yield Right.PUT_PURGES, names.purge_name(self._new_id()), encode_record(PurgeRecord())
 
@@ -252,7 +260,7 @@ class _Probe:
             )
 
     def _race(self) -> None:
-        name, bodies = self._free_name(), [self._random(BODY) for _ in range(2)]
+        name, bodies = self._free_name(), [self._random(SMALL) for _ in range(2)]
         self._put[name] = None
         with ThreadPoolExecutor(len(bodies)) as pool:
             done = [future.result() for future in [pool.submit(self._try_put, name, body) for body in bodies]]
