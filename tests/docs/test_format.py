@@ -35,6 +35,7 @@ LIMITS = {
     "a line of an export": export.LINE_LIMIT,
     "exports in a chain": CHAIN_LIMIT,
     "a name": 255,
+    "holes of a file": model.HOLES_LIMIT,
     "one part of an extended attribute": XATTR_PART,
     "a problem's path, or detail": dump.PROBLEM_LIMIT,
     "a manifest as stored": manifest.FOLDED_LIMIT,

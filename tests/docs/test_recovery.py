@@ -18,13 +18,13 @@ import pytest
 from vaultpy.age import X25519Identity, parse_identity, parse_recipient
 from vaultpy.export import read_export, write_export
 from vaultpy.manifest import decode, encode
-from vaultpy.model import BlobHash, ExportRef
+from vaultpy.model import BlobHash, ExportRef, encode_holes
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, sign
 from vaultpy.state import load_host, state_paths
 from vaultpy.store.names import blob_name
 
 NEEDED = ("age", "zstd", "sqlite3", "ssh-keygen", "sha256sum")
-POSIX = ("awk", "cat", "cut", "grep", "head", "ln", "mkdir", "od", "rm", "sed", "sort", "tail", "tr", "wc")
+POSIX = ("awk", "cat", "cut", "dd", "grep", "head", "ln", "mkdir", "mv", "od", "rm", "sed", "sort", "tail", "tr", "wc")
 CODERS = ("base64", "b3sum")
 
 pytestmark = pytest.mark.skipif(
@@ -108,6 +108,8 @@ def make_first(root: bytes) -> None:
     write(os.path.join(root, b"folders", b"same large"), noise(b"large", 3_000_000))
     write(os.path.join(root, b"zeros"), bytes(5_000_000))
     os.link(os.path.join(root, b"plain"), os.path.join(root, b"hard link"))
+    for name, (size, blocks) in SPARSE.items():
+        write_sparse(os.path.join(root, b"sparse", name), size, blocks)
     for number, target in enumerate((b"plain", b"../../outside", b"-f", b"line\n", b"/nowhere")):
         os.symlink(target, os.path.join(root, b"link %d" % number))
 
@@ -126,6 +128,25 @@ def change_more(root: bytes) -> None:
     os.rename(os.path.join(root, b"folders", b"*?[a]"), os.path.join(root, b"moved"))
     write(os.path.join(root, b"new\nline"), b"back")
     write(os.path.join(root, b"empty"), b"no more")
+
+
+SPARSE: dict[bytes, tuple[int, Sequence[int]]] = {
+    b"one hole": (5_000_000, ()),
+    b"\n at both ends": (1_000_001, (40, 41, 100)),
+    b"between": (81 * 4096, (0, 80)),
+    b"many chunks": (20_000_000, range(300, 2000)),
+    b"many holes": (600 * 4096, range(0, 600, 2)),
+}
+"""Sizes, and the blocks of 4,096 bytes that hold something."""
+
+
+def write_sparse(path: bytes, size: int, blocks: Sequence[int]) -> None:
+    write(path, b"")
+    with open(path, "r+b") as file:
+        file.truncate(size)
+        for block in blocks:
+            file.seek(block * 4096)
+            file.write(noise(b"%d" % block, 4096))
 
 
 def write(path: bytes, data: bytes) -> None:
@@ -230,6 +251,15 @@ def test_the_newest_snapshot_comes_back_byte_for_byte(sample: Sample, recovery: 
     assert done.returncode == 0, done.stderr
     assert restored(sample, tmp_path / "out") == sample.trees[-1]
     assert len(decode(manifest_of(sample, -1).read_bytes()).exports) > 1, "no chain was tried"
+
+
+def test_holes_come_back_as_holes(sample: Sample, recovery: Recovery, tmp_path: Path) -> None:
+    done = recovery.run(sample.store, sample.identity, sample.signer, "newest", "out")
+    assert done.returncode == 0, done.stderr
+    sparse = os.fsencode(sample.source) + b"/sparse/"
+    for name in SPARSE:
+        source, back = os.stat(sparse + name), os.stat(os.fsencode(tmp_path / "out") + sparse + name)
+        assert (source.st_size, source.st_blocks) == (back.st_size, back.st_blocks), name
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -436,6 +466,21 @@ def test_a_file_without_all_its_chunks_is_not_passed_over(copied: Sample, recove
         return line
 
     forge(copied, drop_one)
+    done = recovery.run(copied.store, copied.identity, copied.signer, copied.snapshots[0], "out")
+    assert done.returncode == 1
+    assert "a name or a size that cannot be" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "holes",
+    [[(0, 8192), (4096, 8192)], [(0, 1 << 62), (1 << 62, 1 << 62)], [(8192, 4096), (0, 4096)], [(4096, 0)]],
+)
+def test_holes_that_cannot_be_are_refused(
+    copied: Sample, recovery: Recovery, tmp_path: Path, holes: list[tuple[int, int]]
+) -> None:
+    (size, blocks), data = SPARSE[b"between"], encode_holes([(4096, 79 * 4096)])
+    assert (size, blocks) == (81 * 4096, (0, 80))
+    forge(copied, lambda line: line.replace(literal(data), literal(encode_holes(holes))))
     done = recovery.run(copied.store, copied.identity, copied.signer, copied.snapshots[0], "out")
     assert done.returncode == 1
     assert "a name or a size that cannot be" in done.stderr

@@ -16,7 +16,8 @@ from vaultpy.chunker import MINIMUM
 from vaultpy.errors import ReplacedError, SourceError, VanishedError, VaultpyError
 from vaultpy.model import Problem, ProblemKind
 from vaultpy.source.failures import to_problem
-from vaultpy.source.read import data_extents, open_regular, read_chunks, read_file, read_link, read_small, same
+from vaultpy.source.holes import data_between, find_holes
+from vaultpy.source.read import open_regular, read_chunks, read_file, read_link, read_small, same
 
 MIB = 1024 * 1024
 
@@ -210,7 +211,7 @@ def test_a_file_that_is_cut_while_it_is_read_ends_where_it_ends(tree: bytes, ope
     assert len(first) + sum(map(len, chunks)) == chunker.WINDOW + 5
 
 
-def test_holes_are_known_and_left_out_on_request(tree: bytes, opened: Callable[[bytes], int]) -> None:
+def test_holes_are_left_out_on_request(tree: bytes, opened: Callable[[bytes], int]) -> None:
     fd = opened(b"")
     with open(tree + b"/file", "r+b") as file:
         file.seek(4 * MIB)
@@ -218,22 +219,14 @@ def test_holes_are_known_and_left_out_on_request(tree: bytes, opened: Callable[[
         file.seek(9 * MIB)
         file.write(b"b" * MIB)
         file.truncate(12 * MIB)
-    extents = data_extents(fd, 12 * MIB)
-    if extents == [(0, 12 * MIB)]:
-        pytest.skip("the file system has no holes")
-    assert extents == [(4 * MIB, MIB), (9 * MIB, MIB)]
+    extents = [(4 * MIB, MIB), (9 * MIB, MIB)]
     assert b"".join(read_file(fd, 12 * MIB, extents)) == b"a" * MIB + b"b" * MIB
     assert len(b"".join(read_file(fd, 12 * MIB))) == 12 * MIB
 
 
-@pytest.mark.parametrize(
-    ("content", "size", "expected"),
-    [(b"", 0, []), (b"x" * 10, 10, [(0, 10)]), (b"x" * 10, 5, [(0, 5)]), (b"x", 100, [(0, 1)])],
-)
-def test_the_parts_of_a_dense_file_are_the_file(
-    opened: Callable[[bytes], int], content: bytes, size: int, expected: list[tuple[int, int]]
-) -> None:
-    assert data_extents(opened(content), size) == expected
+def test_of_a_file_that_is_cut_nothing_behind_the_cut_is_read(opened: Callable[[bytes], int]) -> None:
+    fd = opened(b"0123456789")
+    assert b"".join(read_file(fd, 100, [(0, 2), (8, 5), (9, 1)])) == b"0189"
 
 
 def test_a_huge_hole_costs_no_memory_and_no_time(tree: bytes, opened: Callable[[bytes], int]) -> None:
@@ -247,7 +240,7 @@ def test_a_huge_hole_costs_no_memory_and_no_time(tree: bytes, opened: Callable[[
     size = os.fstat(fd).st_size
     assert size > 1 << 40
     started = time.monotonic()
-    assert list(read_file(fd, size, data_extents(fd, size))) == []
+    assert list(read_file(fd, size, data_between(find_holes(fd, size), size))) == []
     assert time.monotonic() - started < 1
     tracemalloc.start()
     try:

@@ -66,6 +66,12 @@ def find_moved(index: Index, source_id: int, inode: int, device: int, size: int,
     return None if row_id is None else int(row_id)
 
 
+def marks_of(index: Index, file_id: int) -> tuple[int | None, int | None, bytes | None]:
+    """The flags, birth time and holes of a row."""
+    flags, birth, holes = index.rows("SELECT flags, btime, holes FROM files WHERE id = ?", (file_id,))[0]
+    return flags, birth, holes
+
+
 class Owners:
     """Numbers for pairs of user and group, so that a file's row holds one small integer."""
 

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from vaultpy.errors import DamageError
 from vaultpy.index.db import Index
-from vaultpy.model import Kind
+from vaultpy.model import Kind, decode_holes
 
 
 def check_sound(index: Index, source_id: int) -> None:
     """Raise DamageError unless the source's current rows are one tree, its chunks lie inside blobs and sizes add up."""
+    _check_holes(index, source_id)
     for what, sql in _FAULTS:
         if index.row(sql, {"source": source_id, "file": Kind.FILE, "directory": Kind.DIRECTORY}) is not None:
             raise DamageError(f"export is not sound: {what}")
 
 
+def _check_holes(index: Index, source_id: int) -> None:
+    """Of a file with holes the chunks are what lies between them."""
+    for size, holes, data in index.each(_WITH_HOLES, {"source": source_id, "file": Kind.FILE}):
+        if sum(length for _, length in decode_holes(holes, size)) + data != size:
+            raise DamageError("export is not sound: a file's holes and chunks do not add up to its size")
+
+
 _FILES = "directories d JOIN files f ON f.directory_id = d.id WHERE d.source_id = :source AND f.last_seq IS NULL"
+
+_CHUNKS_SIZE = """
+    CASE WHEN f.chunk_id IS NOT NULL THEN (SELECT c.size FROM chunks c WHERE c.id = f.chunk_id)
+    ELSE (SELECT sum(c.size) FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id WHERE t.file_id = f.id) END"""
+
+_WITH_HOLES = f"""
+    SELECT f.size, f.holes, ifnull({_CHUNKS_SIZE}, 0) FROM {_FILES} AND f.kind = :file AND f.holes IS NOT NULL"""
 
 _FAULTS = (
     (
@@ -56,10 +71,8 @@ _FAULTS = (
     ),
     (
         "a file's chunks do not add up to its size",
-        f"""SELECT 1 FROM {_FILES} AND f.kind = :file AND f.size <> ifnull(
-            CASE WHEN f.chunk_id IS NOT NULL THEN (SELECT c.size FROM chunks c WHERE c.id = f.chunk_id)
-            WHEN f.size = 0 THEN 0
-            ELSE (SELECT sum(c.size) FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id WHERE t.file_id = f.id) END, -1)
+        f"""SELECT 1 FROM {_FILES} AND f.kind = :file AND f.holes IS NULL AND f.size <> ifnull(
+            CASE WHEN f.size = 0 AND f.chunk_id IS NULL THEN 0 ELSE {_CHUNKS_SIZE} END, -1)
         LIMIT 1""",
     ),
     (
@@ -70,7 +83,8 @@ _FAULTS = (
     ),
     (
         "something but a file has content",
-        f"SELECT 1 FROM {_FILES} AND f.kind <> :file AND (f.size <> 0 OR f.chunk_id IS NOT NULL) LIMIT 1",
+        f"SELECT 1 FROM {_FILES} AND f.kind <> :file"
+        " AND (f.size <> 0 OR f.chunk_id IS NOT NULL OR f.holes IS NOT NULL) LIMIT 1",
     ),
     (
         "a current chunk lies in a blob that the snapshot does not name",

@@ -30,6 +30,7 @@ from vaultpy.ops.hooks import Hooks, Outcome, Status
 from vaultpy.ops.prepare import clear_scratch, open_or_make_index, own_things, prepare
 from vaultpy.ops.publish import Draft, Lost, confirm, look_again, publish, publish_partial
 from vaultpy.ops.put import Putter
+from vaultpy.ops.scope import walk_options
 from vaultpy.ops.seal import SealSettings
 from vaultpy.ops.survey import list_marked, present_blobs
 from vaultpy.ops.take import Taker
@@ -38,11 +39,14 @@ from vaultpy.ops.wire import Setup
 from vaultpy.ops.wrapped import load_wrapped_keys
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.roots import Roots, plan_roots
-from vaultpy.source.walk import Folder, WalkOptions, walk
+from vaultpy.source.walk import Folder, walk
 from vaultpy.vault import Vault
 
 PROBLEMS_TOLD = 20
 """How many problems a hook is told of."""
+
+MOST_BYTES = (1 << 63) - 1
+"""What a count can say: two files that are a hole of 8 EiB each would be more."""
 
 LOOKS = 3
 """How often a run stores anew what its second look found missing, before it gives the store up."""
@@ -249,13 +253,16 @@ class _Attempt:
             clock=vault.clock,
             on_event=self._on_event,
             keep_alive=lambda: self._keep_alive(run, comparer.tally),
+            birth_times=self._subject.config.birth_times,
         )
-        setup = Setup((vault.key.recipient,), SealSettings(vault.config.compression, vault.config.blob_size))
+        settings = SealSettings(vault.config.compression, vault.config.blob_size)
+        setup = Setup((vault.key.recipient,), settings, self._subject.config.birth_times)
         crew = Crew(setup, default_workers(), taker.take_part, putter.send, random=vault.random)
+        options = walk_options(self._subject.config, own_things(vault.paths, vault.store))
         # Leaving ends the putter first: a crew that still seals then hears at once that nobody takes its blobs.
         with closing(taker), crew, putter:
             taker.read_with(crew)
-            comparer.compare_all(self._tell(walk(roots, self._walk_options())), taker)
+            comparer.compare_all(self._tell(walk(roots, options)), taker)
             taker.finish()
         self._new_bytes += taker.taken.new_bytes
         self._stored_bytes += taker.taken.stored_bytes
@@ -267,15 +274,6 @@ class _Attempt:
             for problem in folder.problems:
                 self._on_event(ProblemMet(problem))
             yield folder
-
-    def _walk_options(self) -> WalkOptions:
-        source = self._subject.config
-        return WalkOptions(
-            exclude=source.exclude,
-            exclude_caches=source.exclude_caches,
-            one_file_system=source.one_file_system,
-            skip=own_things(self._vault.paths, self._vault.store),
-        )
 
     def _keep_alive(self, run: Run, tally: Tally) -> None:
         """A long run says every quarter of the grace time which blobs it means to use."""
@@ -292,7 +290,7 @@ class _Attempt:
             paths=self._subject.config.paths,
             tags=tuple(dict.fromkeys((*self._subject.config.tags, *self._options.tags))),
             started=self._subject.started,
-            counts=Counts(tally.files, tally.bytes, self._new_bytes, self._stored_bytes),
+            counts=Counts(tally.files, min(tally.bytes, MOST_BYTES), self._new_bytes, self._stored_bytes),
             problems=tuple(tally.problems),
             wrapped_keys=self._wrapped,
             repairs=repairs,

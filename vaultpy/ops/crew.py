@@ -107,7 +107,8 @@ class Crew:
                 self._send,
                 random=self._random,
             )
-            self._here = _Here(self._stack.enter_context(sealer), self._on_part)
+            self._stack.enter_context(sealer)
+            self._here = _Here(sealer, self._on_part, birth_times=self._setup.birth_times)
         return self._here
 
     def __enter__(self) -> Crew:
@@ -133,9 +134,9 @@ class Crew:
 class _Here:
     """Reads in this process, part by part."""
 
-    def __init__(self, sealer: Sealer, on_part: OnPart) -> None:
+    def __init__(self, sealer: Sealer, on_part: OnPart, *, birth_times: bool) -> None:
         self.sealer, self._on_part = sealer, on_part
-        self._reader = BatchReader(self._take)
+        self._reader = BatchReader(self._take, birth_times=birth_times)
 
     def read(self, batch: int, groups: Sequence[Group]) -> None:
         self._reader.read(batch, groups)

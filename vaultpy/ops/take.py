@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from vaultpy.errors import ReplacedError, SourceError, VanishedError
 from vaultpy.events import OnEvent, ProblemMet, StepAdvanced
-from vaultpy.index.live import LiveFile, Owners, chunks_of, find_moved
+from vaultpy.index.live import LiveFile, Owners, chunks_of, find_moved, marks_of
 from vaultpy.index.record import FileRow, Group, NewBlob, Recorder, storable_number, storable_time
-from vaultpy.model import KeyId, Kind, Problem, ProblemKind, uuid7
+from vaultpy.model import KeyId, Kind, Problem, ProblemKind, encode_holes, uuid7
 from vaultpy.ops.compare import Found, Place, Tally
 from vaultpy.ops.crew import Crew
 from vaultpy.ops.put import Putter, StoredBlob
@@ -23,8 +23,10 @@ from vaultpy.ops.wire import FOLDERS
 from vaultpy.source.attrs import Xattr, read_xattrs_at
 from vaultpy.source.batch import TRIES, Listed, Odd, Part
 from vaultpy.source.failures import to_problem
+from vaultpy.source.flags import FlagReader
 from vaultpy.source.listing import join
 from vaultpy.source.read import read_link
+from vaultpy.source.statx import Statx
 from vaultpy.source.walk import Folder
 
 BATCH_FILES = 512
@@ -93,11 +95,14 @@ class Taker:
         clock: Callable[[], int],
         on_event: OnEvent,
         keep_alive: Callable[[], None],
+        birth_times: bool = False,
     ) -> None:
         self.taken = Taken()
         self._recorder, self._putter, self._owners, self._tally = recorder, putter, owners, tally
         self._key_id, self._has_history = key_id, has_history
         self._random, self._clock, self._on_event, self._keep_alive = random, clock, on_event, keep_alive
+        self._flags = FlagReader()
+        self._statx = Statx() if birth_times else None
         self._crew: Crew
         self._last_report = 0
         self._open: _Batch | None = None
@@ -247,7 +252,12 @@ class Taker:
             self._note(Problem(batch.path(position), ProblemKind.CHANGED, detail))
         racy = batch.now - odd.found.st_ctime_ns < RACY_NS
         row = self._row((directory_id, name), Kind.FILE, odd.found, odd.size, racy=racy)
-        row = row._replace(changed=None if odd.held_still else 1)
+        row = row._replace(
+            changed=None if odd.held_still else 1,
+            flags=odd.flags or None,
+            btime=odd.birth,
+            holes=encode_holes(odd.holes) if odd.holes else None,
+        )
         batch.group.others.append((row, array.array("q", chunk_ids), odd.xattrs))
         self._tally.bytes += odd.size
 
@@ -256,18 +266,21 @@ class Taker:
         name, found, old = file
         if old is not None or not found.st_size:
             return False
-        chunk_ids = self._moved_from(found)
-        if chunk_ids is None:
+        row_id = self._moved_from(found)
+        if row_id is None:
             return False
+        index = self._recorder.index
         place = Place(folder, directory_id, name, found, Kind.FILE)
+        flags, birth, holes = marks_of(index, row_id)  # a change of them would be another ctime
+        row = self._row_of(place, found.st_size)._replace(flags=flags, btime=birth, holes=holes)
         try:
-            self._put(place, None, found.st_size, chunk_ids, self._xattrs_at(place))
+            self._put(row, None, chunks_of(index, row_id), self._xattrs_at(place))
         except SourceError as error:
             self._note(to_problem(place.path, error))
         return True
 
-    def _moved_from(self, found: os.stat_result) -> array.array[int] | None:
-        """The content of the path that this one was before it was moved (or is another link to)."""
+    def _moved_from(self, found: os.stat_result) -> int | None:
+        """The row of the path that this one was before it was moved (or is another link to)."""
         recorder = self._recorder
         row_id = find_moved(
             recorder.index,
@@ -278,17 +291,26 @@ class Taker:
             storable_time(found.st_mtime_ns),
             storable_time(found.st_ctime_ns),
         )
-        if row_id is None or not recorder.is_reusable(row_id):
-            return None
-        return chunks_of(recorder.index, row_id)
+        return row_id if row_id is not None and recorder.is_reusable(row_id) else None
 
     def _take_other(self, place: Place, old: LiveFile | None) -> None:
         found, target = place.stat, None
         if place.kind == Kind.SYMLINK:
             target = read_link(place.folder.fd, place.name)
         is_device = place.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
-        rdev = found.st_rdev if is_device else None
-        self._put(place, old, 0, array.array("q"), self._xattrs_at(place), link_target=target, rdev=rdev)
+        row = self._row_of(place, 0)._replace(
+            link_target=target,
+            rdev=found.st_rdev if is_device else None,
+            flags=self._flags_at(place) or None,
+            btime=None if self._statx is None else self._statx.birth_at(place.folder.fd, place.name or b"."),
+        )
+        self._put(row, old, array.array("q"), self._xattrs_at(place))
+
+    def _flags_at(self, place: Place) -> int:
+        """The flags of a directory: what is neither that nor a regular file has none."""
+        if place.kind != Kind.DIRECTORY or place.folder.fd < 0:
+            return 0
+        return self._flags.read_at(place.folder.fd, place.name or b".", place.stat.st_dev)
 
     def _xattrs_at(self, place: Place) -> tuple[Xattr, ...]:
         if place.folder.fd < 0:
@@ -301,23 +323,14 @@ class Taker:
             self._note(Problem(place.path, ProblemKind.UNREADABLE, f"extended attributes: {error.message}"))
             return ()
 
-    def _put(
-        self,
-        place: Place,
-        old: LiveFile | None,
-        size: int,
-        chunk_ids: array.array[int],
-        xattrs: Iterable[Xattr],
-        *,
-        link_target: bytes | None = None,
-        rdev: int | None = None,
-    ) -> None:
-        racy = self._clock() - place.stat.st_ctime_ns < RACY_NS
-        row = self._row((place.directory_id, place.name), place.kind, place.stat, size, racy=racy)
-        row = row._replace(link_target=link_target, rdev=rdev)
+    def _put(self, row: FileRow, old: LiveFile | None, chunk_ids: array.array[int], xattrs: Iterable[Xattr]) -> None:
         self._tally.files += 1
-        self._tally.bytes += size
+        self._tally.bytes += row.size
         self._recorder.put_file(row, chunk_ids, tuple(xattrs), old.id if old is not None else None)
+
+    def _row_of(self, place: Place, size: int) -> FileRow:
+        racy = self._clock() - place.stat.st_ctime_ns < RACY_NS
+        return self._row((place.directory_id, place.name), place.kind, place.stat, size, racy=racy)
 
     def _row(self, where: tuple[int, bytes], kind: Kind, found: os.stat_result, size: int, *, racy: bool) -> FileRow:
         return FileRow(

@@ -32,10 +32,11 @@ FOLDERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker seals for, and how."""
+    """What a worker seals for, and how; and whether it reads when files were made."""
 
     recipients: tuple[str, ...]
     settings: SealSettings
+    birth_times: bool = False
 
 
 class Batch(NamedTuple):

@@ -28,16 +28,16 @@ def run(fd: int) -> None:
         assert isinstance(setup, Setup)
         recipients = [parse_recipient(text) for text in setup.recipients]
         with Sealer(recipients, setup.settings, wire.send_blob, random=os.urandom) as sealer:
-            _work(wire, sealer)
+            _work(wire, sealer, birth_times=setup.birth_times)
     except (EOFError, BrokenPipeError):
         os._exit(1)  # nobody is left to tell
     except BaseException as error:  # noqa: BLE001  told to the other end, which says it to the user
         _fail(wire, error)
 
 
-def _work(wire: Wire, sealer: Sealer) -> None:
+def _work(wire: Wire, sealer: Sealer, *, birth_times: bool) -> None:
     batches: queue.SimpleQueue[tuple[int, list[Group]]] = queue.SimpleQueue()
-    reader = BatchReader(wire.send)
+    reader = BatchReader(wire.send, birth_times=birth_times)
     threading.Thread(target=_read, args=(wire, reader, batches), name="read", daemon=True).start()
     while (message := wire.receive()) is not None:
         if isinstance(message, Verdict):

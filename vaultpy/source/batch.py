@@ -18,10 +18,13 @@ from typing import NamedTuple
 from vaultpy import chunker
 from vaultpy.chunker import hash_chunk
 from vaultpy.errors import SourceError
-from vaultpy.model import ChunkHash, Problem
+from vaultpy.model import ChunkHash, Hole, Problem
 from vaultpy.source.attrs import Xattr, read_xattrs
 from vaultpy.source.failures import to_problem
+from vaultpy.source.flags import FlagReader
+from vaultpy.source.holes import data_between, end_of, find_holes, holes_before, may_have_holes
 from vaultpy.source.read import OPEN, open_regular, read_file, same
+from vaultpy.source.statx import Statx
 
 TRIES = 3
 """How often a file is read that changes meanwhile; then the last reading is kept and marked."""
@@ -52,11 +55,11 @@ class Expected(NamedTuple):
 
 
 class Odd(NamedTuple):
-    """A file that is not simply as listed, with one chunk (none, if it is empty) and no extended attributes.
+    """A file that is not simply as listed, with one chunk (none, if it is empty) and nothing beside it.
 
     Of the hashes that were given out for it, the first `dropped` are of readings that failed or did not hold still, and
-    the `chunks` after them are its, `size` bytes.  `found`: what it was after it was read.  With a `problem`, whose path
-    is the bare name, it has nothing.
+    the `chunks` after them are its; with its `holes` they make `size` bytes.  `found`: what it was after it was read.
+    With a `problem`, whose path is the bare name, it has nothing.
     """
 
     dropped: int
@@ -65,6 +68,9 @@ class Odd(NamedTuple):
     found: os.stat_result | None = None
     xattrs: tuple[Xattr, ...] = ()
     held_still: bool = True
+    holes: tuple[Hole, ...] = ()
+    flags: int = 0
+    birth: int | None = None
     problem: Problem | None = None
 
 
@@ -97,9 +103,11 @@ class _Reading:
 class BatchReader:
     """Reads batch after batch in one thread; `settle` may be called from another."""
 
-    def __init__(self, give: Callable[[Part], None]) -> None:
+    def __init__(self, give: Callable[[Part], None], *, birth_times: bool = False) -> None:
         """`give` is called with each part, in the thread that reads."""
         self._give = give
+        self._flags = FlagReader()
+        self._statx = Statx() if birth_times else None
         self._held: deque[tuple[int, list[ChunkHash], list[bytes]]] = deque()
         self._held_bytes = 0
         self._settled = threading.Condition()
@@ -147,7 +155,9 @@ class BatchReader:
                 or not stat.S_ISREG(found.st_mode)
             ):
                 return False
-            xattrs = read_xattrs(fd)
+            if may_have_holes(found) and find_holes(fd, size):
+                return False
+            xattrs, flags, birth = read_xattrs(fd), self._flags.read(fd, device), self._birth(fd)
         except (OSError, SourceError):
             return False
         finally:
@@ -156,8 +166,8 @@ class BatchReader:
             reading.hashes.append(hash_chunk(data))
             reading.chunks.append(data)
             reading.size += size
-        if xattrs:
-            reading.odd[position] = Odd(0, 1 if size else 0, size, found, xattrs)
+        if xattrs or flags or birth is not None:
+            reading.odd[position] = Odd(0, 1 if size else 0, size, found, xattrs, flags=flags, birth=birth)
         return True
 
     def _read_with_care(self, dir_fd: int, listed: Listed, reading: _Reading, position: int) -> None:
@@ -169,30 +179,39 @@ class BatchReader:
                 after = os.fstat(fd)
                 for _ in range(TRIES):
                     before, start = after, reading.total
-                    size = self._read_chunks(fd, before.st_size, reading)
+                    size, holes = self._read_chunks(fd, before, reading)
                     after = os.fstat(fd)
                     held_still = same(before, after) and size == after.st_size
                     if held_still:
                         break
-                xattrs = read_xattrs(fd)
+                xattrs, flags, birth = read_xattrs(fd), self._flags.read(fd, after.st_dev), self._birth(fd)
             finally:
                 os.close(fd)
         except SourceError as error:
             reading.odd[position] = Odd(reading.total - first, 0, problem=to_problem(expected.name, error))
             return
-        reading.odd[position] = Odd(start - first, reading.total - start, size, after, xattrs, held_still)
+        dropped, chunks = start - first, reading.total - start
+        reading.odd[position] = Odd(dropped, chunks, size, after, xattrs, held_still, tuple(holes), flags, birth)
 
-    def _read_chunks(self, fd: int, expected_size: int, reading: _Reading) -> int:
-        """One reading, from the file's beginning; returns its bytes."""
+    def _birth(self, fd: int) -> int | None:
+        return None if self._statx is None else self._statx.birth(fd)
+
+    def _read_chunks(self, fd: int, found: os.stat_result, reading: _Reading) -> tuple[int, list[Hole]]:
+        """One reading, from the file's beginning; returns how long the file was, and its holes, which are not read."""
+        holes = find_holes(fd, found.st_size) if may_have_holes(found) else []
+        extents = data_between(holes, found.st_size) if holes else None
         size = 0
-        for data in read_file(fd, expected_size):
+        for data in read_file(fd, found.st_size, extents):
             reading.hashes.append(hash_chunk(data))
             reading.chunks.append(data)
             reading.size += len(data)
             size += len(data)
             if reading.size >= PART_BYTES:
                 self._give_out(reading, last=False)
-        return size
+        if extents is None:
+            return size, []
+        end = end_of(extents, size, found.st_size)
+        return end, holes_before(holes, end)
 
     def _give_out(self, reading: _Reading, *, last: bool) -> None:
         size, hashes, chunks = reading.size, reading.hashes, reading.chunks

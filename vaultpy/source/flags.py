@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import platform
 import struct
 import sys
@@ -45,6 +46,19 @@ class FlagReader:
             if error.errno in _NONE_HERE:
                 self._without.add(device)
             return 0
+
+    def read_at(self, dir_fd: int, name: bytes, device: int) -> int:
+        """The same for a directory in an open one; 0, too, where it may not be opened, or is none any more."""
+        if device in self._without:
+            return 0
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        except OSError:
+            return 0
+        try:
+            return self.read(fd, device)
+        finally:
+            os.close(fd)
 
 
 def read_flags(fd: int) -> int:

@@ -48,6 +48,15 @@ def data_between(holes: Sequence[Hole], size: int) -> list[Extent]:
     return extents
 
 
+def end_of(extents: Sequence[Extent], read: int, size: int) -> int:
+    """Where a file of `size` bytes turned out to end, when so many bytes of its extents could be read."""
+    for start, length in extents:
+        if read < length:
+            return start + read
+        read -= length
+    return size
+
+
 def holes_before(holes: Sequence[Hole], end: int) -> list[Hole]:
     """The holes of a file that turned out to end at `end`."""
     return [(start, min(length, end - start)) for start, length in holes if start < end]

@@ -7,7 +7,6 @@ Errors carry the system's words without the path (see `failures.to_problem`).
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -16,12 +15,10 @@ from typing import Protocol
 from vaultpy import chunker
 from vaultpy.errors import ReplacedError
 from vaultpy.source.failures import translate
+from vaultpy.source.holes import Extent
 
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """How a file is opened for reading, whatever it has become meanwhile."""
-
-Extent = tuple[int, int]
-"""Offset and length, in bytes, of a part of a file that is not a hole."""
 
 
 class Listed(Protocol):
@@ -74,7 +71,7 @@ def _open(dir_fd: int, name: bytes, expected: Listed) -> int:
 def read_file(fd: int, size: int, extents: Sequence[Extent] | None = None) -> Iterable[bytes]:
     """The chunks of an open file from its beginning; `size` is what it is thought to be, and only chooses the way.
 
-    `extents` (from `data_extents`) leaves the holes between them out: the chunks are those of the parts end to end.
+    `extents` (from `holes.data_between`) leaves the holes between them out: the chunks are those of the parts end to end.
     Raises SourceError, while it is iterated.
     """
     if size <= chunker.MINIMUM and extents is None:
@@ -124,7 +121,9 @@ def _parts(fd: int, extents: Sequence[Extent]) -> chunker.Fill:
             if count:
                 offset += count
                 return count
-            part = next(remaining, None)  # a part that ended early (the file was cut) is as long as it is
+            if offset < end:
+                return 0  # the file was cut: what lies behind has no place
+            part = next(remaining, None)
             if part is None:
                 return 0
             offset, end = part[0], part[0] + part[1]
@@ -136,33 +135,6 @@ def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
     try:
         return os.preadv(fd, [buffer], offset)
     except OSError as error:
-        raise translate(error) from error
-
-
-def data_extents(fd: int, size: int) -> list[Extent]:
-    """The parts of the first `size` bytes that are not holes, as the file system knows them.
-
-    A file system that knows no holes reports one part, the whole.  Raises SourceError.
-    """
-    extents: list[Extent] = []
-    offset = 0
-    while offset < size:
-        start = _seek(fd, offset, os.SEEK_DATA)
-        if start is None or start >= size:
-            break
-        end = _seek(fd, start, os.SEEK_HOLE)
-        offset = size if end is None else min(end, size)
-        extents.append((start, offset - start))
-    return extents
-
-
-def _seek(fd: int, offset: int, whence: int) -> int | None:
-    """Where the next data or hole begins; None when there is none (ENXIO)."""
-    try:
-        return os.lseek(fd, offset, whence)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return None
         raise translate(error) from error
 
 
