@@ -219,7 +219,7 @@ def _verified(stage: Stage) -> None:
 def _new_key(stage: Stage) -> None:
     """`key new`; the next snapshot is stored under it, whole."""
     stage.create("one")
-    stage.words = ("key", "new", "--recipient", _recipient(stage.vault))
+    stage.words = ("key", "new", "--recipient", stage.vault.recipient)
     stage.moment, stage.again, stage.after = "two", CREATE, "two"
 
 
@@ -227,7 +227,7 @@ def _new_recipient(stage: Stage) -> None:
     """`key add-recipient`."""
     stage.create("one")
     own = ("--identity", str(stage.vault.identity))
-    stage.words = ("key", "add-recipient", _recipient(stage.vault), *own)
+    stage.words = ("key", "add-recipient", stage.vault.recipient, *own)
     stage.moment, stage.again, stage.after = "two", CREATE, "two"
 
 
@@ -338,11 +338,6 @@ def _die(stage: Stage, point: str) -> None:
     stage.moment = "two"
     ran = stage.vault.run(*CREATE, arm=kill_at(point, 1))
     assert ran.code < 0, f"{point} was not met: {ran}"
-
-
-def _recipient(vault: SmallVault) -> str:
-    [line] = [one for one in vault.identity.read_text().splitlines() if "public key" in one]
-    return line.split()[-1]
 
 
 def _impatient() -> None:

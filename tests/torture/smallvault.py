@@ -102,6 +102,22 @@ class SmallVault:
     def init(self, blob_size: str = "256KiB") -> None:
         """The store, the host, the identity; blobs as small as they may be, so that there are several."""
         self.must("init", "--store", self._url, "--new-identity", str(self.identity), "--grace", self._grace)
+        self._configure(blob_size)
+
+    def join(self, other: SmallVault, blob_size: str = "256KiB") -> str:
+        """Another host over another vault's store, for the same identity; returns its signer."""
+        self.store, self._url = other.store, other._url
+        made = self.must("--json", "init", "--store", self._url, "--recipient", other.recipient).json
+        shutil.copy2(other.identity, self.identity)
+        self._configure(blob_size)
+        return str(made["signer"])
+
+    @property
+    def recipient(self) -> str:
+        [line] = [one for one in self.identity.read_text().splitlines() if "public key" in one]
+        return line.split()[-1]
+
+    def _configure(self, blob_size: str) -> None:
         text = f'blob_size = "{blob_size}"\n' + self.config.read_text()
         source = f'\n[sources.{SOURCE}]\npaths = ["{self.tree}"]\n'
         self.config.write_text(text + source)
@@ -131,9 +147,9 @@ class SmallVault:
         self.trees[moment] = look(self.tree)
         return self.trees[moment]
 
-    def run(self, *argv: str, arm: Arm | None = None, on_fork: OnFork | None = None) -> Ran:
-        """One command in a child of its own."""
-        words = ("--config", str(self.config), *argv)
+    def run(self, *argv: str, arm: Arm | None = None, on_fork: OnFork | None = None, config: Path | None = None) -> Ran:
+        """One command in a child of its own; with this host's configuration, unless another is named."""
+        words = ("--config", str(config or self.config), *argv)
         return run_forked(words, self._environ(), self.folder / "tmp", both(self.arm, arm), on_fork)
 
     def must(self, *argv: str, code: int = 0) -> Ran:
