@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 
 import pytest
-from machine import Machine, open_with
+from machine import Died, Machine, open_with
 
 from vaultpy.errors import StoreError
 from vaultpy.events import ProblemMet
 from vaultpy.model import BlobHash, ExportId, ProblemKind
 from vaultpy.ops.create import LOOKS
+from vaultpy.ops.prune import plan_prune
 from vaultpy.source import batch
 from vaultpy.store import names
 
@@ -211,3 +212,86 @@ def test_a_file_that_changed_since_its_chunks_were_lost_is_stored_as_it_is_now(m
 def _mtime_of_folder0(machine: Machine) -> int:
     row = machine.rows("SELECT mtime FROM files WHERE name = ? AND last_seq IS NULL", b"folder0")
     return int(row[0][0])
+
+
+@pytest.mark.parametrize("end", [".sig", ".zst"], ids=["signature", "manifest"])
+def test_a_manifest_that_the_store_took_and_does_not_show_is_put_once_more(machine: Machine, end: str) -> None:
+    machine.store.after = lambda verb, name: lose_once(machine, name, f"manifest.json.zst{end.removesuffix('.zst')}")
+    made = machine.snapshot()
+    machine.store.after = lambda verb, name: None
+    assert made.repairs is None
+    assert machine.comes_back()
+
+
+def lose_once(machine: Machine, name: str, end: str) -> None:
+    if name.endswith(end) and machine.store.names_of("put").count(name) == 1:
+        machine.memory.delete(name)
+
+
+@pytest.mark.parametrize("end", ["manifest.json.zst.sig", "manifest.json.zst"], ids=["signature", "manifest"])
+def test_a_manifest_that_was_cut_on_its_way_is_mended_by_another(machine: Machine, end: str) -> None:
+    cut = cutting(machine, end)
+    made = machine.snapshot()
+    [name] = cut
+    assert str(made.repairs) in name
+    assert machine.newest().id == made.id
+    assert machine.comes_back()
+
+
+def cutting(machine: Machine, end: str) -> list[str]:
+    """The first object with that end of its name loses its last byte on the way into the store."""
+    cut: list[str] = []
+
+    def after(verb: str, name: str) -> None:
+        if verb == "put" and name.endswith(end) and not cut:
+            cut.append(name)
+            data, modified = machine.memory.objects[name]
+            machine.memory.objects[name] = data[:-1], modified
+
+    machine.store.after = after
+    return cut
+
+
+@pytest.mark.parametrize("end", ["manifest.json.zst.sig", "manifest.json.zst"], ids=["signature", "manifest"])
+def test_what_a_dead_run_had_decided_and_somebody_put_otherwise_stops_no_run(machine: Machine, end: str) -> None:
+    def die(verb: str, name: str) -> None:
+        if verb == "put" and name.endswith(end):
+            machine.memory.put(name, b"something else")
+            raise Died
+
+    machine.store.before = die
+    with pytest.raises(Died):
+        machine.create()
+    machine.store.before = lambda verb, name: None
+    made = machine.snapshot()
+    assert machine.newest().id == made.id
+    assert machine.comes_back()
+
+
+def test_what_mends_a_snapshot_has_a_higher_id_even_when_the_clock_went_back(machine: Machine) -> None:
+    """An index that is rebuilt tells by the ids of one sequence which manifest came last."""
+    cut = cutting(machine, "manifest.json.zst")
+    after = machine.store.after
+
+    def turn_back(verb: str, name: str) -> None:
+        after(verb, name)
+        machine.clock.now -= HOUR if name in cut else 0
+
+    machine.store.after = turn_back
+    made = machine.snapshot()
+    assert made.repairs is not None and made.id > made.repairs
+
+
+def test_what_a_dead_run_had_decided_and_can_be_no_more_stops_no_prune(machine: Machine) -> None:
+    def die(verb: str, name: str) -> None:
+        if verb == "put" and name.endswith("manifest.json.zst"):
+            raise Died
+
+    machine.store.before = die
+    with pytest.raises(Died):
+        machine.create()
+    machine.store.before = lambda verb, name: None
+    for name in machine.objects(names.BLOBS):
+        machine.memory.delete(name)
+    machine.snapshot()
+    plan_prune(machine.reader())

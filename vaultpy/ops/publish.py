@@ -49,6 +49,7 @@ from vaultpy.model import (
     uuid7,
 )
 from vaultpy.ops.survey import Marked, Metadata, list_marked, list_metadata, listed_blobs
+from vaultpy.purges import PurgeRecord, encode_record
 from vaultpy.signature import MANIFEST_NAMESPACE, sign
 from vaultpy.store import names
 from vaultpy.vault import Vault
@@ -179,6 +180,10 @@ def finish_unconfirmed(vault: Vault, index: Index) -> None:
         is_there = vault.store.stat(names.manifest_name(snapshot)) is not None
         is_removed = snapshot in list_marked(vault.store).snapshots
         if is_removed or (not is_there and _find_lost(vault, index, row, source_id)[0]):
+            if not is_removed:
+                # Its signature may be there, which without a word would be a loss for every prune to stop at.
+                named = PurgeRecord(snapshots=(snapshot,))
+                vault.store.put(names.purge_name(uuid7(row.seq, vault.random(10))), encode_record(named))
             with index.transaction():
                 forget_snapshots(index, [snapshot])
             continue
@@ -221,7 +226,7 @@ def _snapshot_row(vault: Vault, run: Run, draft: Draft, index: Index) -> Snapsho
     if run.parent_seq is not None:
         parent = complete_snapshot_at(index, run.source_id, run.parent_seq).id
     return SnapshotRow(
-        id=SnapshotId(uuid7(now // 1_000_000, vault.random(10))),
+        id=SnapshotId(uuid7(_id_time(index, run, now // 1_000_000), vault.random(10))),
         source=draft.source,
         source_name=draft.source_name,
         host=vault.host.id,
@@ -238,6 +243,13 @@ def _snapshot_row(vault: Vault, run: Run, draft: Draft, index: Index) -> Snapsho
         counts=draft.counts,
         problems=len(draft.problems),
     )
+
+
+def _id_time(index: Index, run: Run, now_ms: int) -> int:
+    """Milliseconds for a new snapshot's id: above those that this run published before, whatever the clock says, because of
+    one sequence the ids tell which mends which."""
+    last = index.value("SELECT max(id) FROM snapshots WHERE source_id = ? AND seq = ?", (run.source_id, run.seq))
+    return now_ms if last is None else max(now_ms, int.from_bytes(last[:6], "big") + 1)
 
 
 def _chain_to_extend(vault: Vault, index: Index, run: Run) -> list[tuple[ExportRef, int]]:
