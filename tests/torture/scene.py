@@ -24,7 +24,7 @@ from recoverer import Tree
 from smallvault import look as look_plainly
 
 from vaultpy.config import SourceConfig
-from vaultpy.errors import DamageError, IndexBehind
+from vaultpy.errors import DamageError, IndexBehind, VaultpyError
 from vaultpy.events import ignore
 from vaultpy.index.db import open_index
 from vaultpy.lock import hold_lock
@@ -160,7 +160,10 @@ class Scene:
             entries = [one for one in read_catalog(reader).entries if one.id == id]
             if not entries:
                 raise Wrong(f"I2 snapshot {id} is not there any more")
-            restored, target = self.restore(entries[0], reader)
+            try:
+                restored, target = self.restore(entries[0], reader)
+            except VaultpyError as error:
+                raise Wrong(f"I6 snapshot {id} does not restore: {error.message}") from error
         self.check_restored(restored, target)
         if restored.failed and not spoiled:
             raise Wrong(f"I6 snapshot {id}: {restored.failed[0]}")
