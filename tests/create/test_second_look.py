@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from machine import Died, Machine, open_with
+from machine import HOUR, Died, Machine, open_with
 
 from vaultpy.errors import StoreError
 from vaultpy.events import ProblemMet
