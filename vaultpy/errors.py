@@ -100,6 +100,10 @@ class IndexBehind(IndexDatabaseError):
     """The store holds snapshots of this host that the index does not know: an old copy, or a twin of this host."""
 
 
+class OtherVersion(IndexDatabaseError):
+    """The index is of another version of vaultpy, and may only be read here."""
+
+
 class LockedError(VaultpyError):
     """Another run holds the lock of this state folder."""
 

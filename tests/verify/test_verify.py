@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -381,15 +382,35 @@ def test_what_no_identity_opens_is_exit_12_and_is_hashed_all_the_same(machine: M
 
 
 @pytest.mark.parametrize("depth", ALL)
-def test_verifying_changes_nothing(machine: Machine, depth: Depth) -> None:
+def test_verifying_changes_nothing_but_what_the_index_knows_of_checks(machine: Machine, depth: Depth) -> None:
     three_snapshots(machine)
     lose(machine, sorted(machine.objects("blobs/"))[0])
-    before = dict(machine.memory.objects), state(machine)
+    before = dict(machine.memory.objects), state(machine), index_rows(machine)
     machine.store.forget_calls()
     check_at_home(machine, depth)
-    assert (dict(machine.memory.objects), state(machine)) == before
+    assert (dict(machine.memory.objects), state(machine), index_rows(machine)) == before
     assert {verb for verb, _ in machine.store.calls} <= {"get", "list", "stat"}
 
 
+@pytest.mark.parametrize("depth", ALL)
+def test_verifying_a_sound_store_by_its_listing_writes_nothing_at_all(machine: Machine, depth: Depth) -> None:
+    three_snapshots(machine)
+    before = machine.vault.paths.index.read_bytes()
+    check_at_home(machine, depth)
+    assert (machine.vault.paths.index.read_bytes() == before) == (depth == Depth.LISTED)
+
+
+def index_rows(machine: Machine) -> list[str]:
+    """Everything that the index says, but for what verifications found."""
+    with sqlite3.connect(machine.vault.paths.index) as connection:
+        lines = [line for line in connection.iterdump() if not line.startswith('INSERT INTO "checks"')]
+    connection.close()
+    return lines
+
+
 def state(machine: Machine) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(machine.folder.rglob("*")) if path.is_file()}
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(machine.folder.rglob("*"))
+        if path.is_file() and path != machine.vault.paths.index
+    }

@@ -11,6 +11,9 @@ import click
 
 from vaultpy.errors import UsageError, VaultpyError
 
+MOST_PARTS = 100_000
+"""Parts of which one can be asked for."""
+
 
 class Checked(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
     """A type whose values a function of ours reads from text; its UsageError becomes click's, with the hint."""
@@ -60,7 +63,15 @@ def _uuid(text: str) -> uuid.UUID:
         raise UsageError(f"{text!r} is not a UUID") from None
 
 
+def _share(text: str) -> int:
+    one, _, parts = text.partition("/")
+    if one != "1" or not parts.isascii() or not parts.isdecimal() or not 1 <= int(parts) <= MOST_PARTS:
+        raise UsageError(f"{text!r} is not a share", hint="write it as 1/30")
+    return int(parts)
+
+
 DURATION = Checked("duration", _duration)
+SHARE = Checked("share", _share)
 SOURCE_NAME = Checked("name", _source_name)
 SOURCE_PATH = Checked("path", _source_path)
 TAG = Checked("tag", _tag)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import click
 
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import (
+    DURATION,
+    SHARE,
     ask_passphrase,
     identity_option,
     signer_option,
@@ -19,7 +22,7 @@ from vaultpy.cli.options import (
 )
 from vaultpy.cli.text import counted, json_bytes
 from vaultpy.errors import UsageError
-from vaultpy.units import format_size
+from vaultpy.units import Duration, before, format_size
 
 if TYPE_CHECKING:
     from vaultpy.ops.findings import Finding, Verified
@@ -32,7 +35,8 @@ SNAPSHOTS_SHOWN = 5
     reads_store=True,
     example="""\
 vaultpy snapshot verify
-vaultpy snapshot verify --all --blobs
+vaultpy snapshot verify --all --sample 1/30 --quiet
+vaultpy snapshot verify --all --blobs --since 30d
 vaultpy snapshot verify latest --deep --identity key.txt""",
     document="""\
 An object with `depth` (`listed`, `hashed` or `opened`), `snapshots` (ids), `objects` and `bytes` (that they name, each
@@ -46,6 +50,13 @@ for), `unopened` (that no identity opens), `notes`, and `damage`: a list of obje
 @click.option("--all", "every", is_flag=True, help="Verify every snapshot.")
 @click.option("--blobs", is_flag=True, help="Fetch and hash every object, too. Needs no key.")
 @click.option("--deep", is_flag=True, help="Open every object and check every chunk and file, too. Needs an identity.")
+@click.option("--since", metavar="D", type=DURATION, help="Fetch only what was not found right within that time.")
+@click.option(
+    "--sample",
+    metavar="1/N",
+    type=SHARE,
+    help="Fetch one object in N, another share each time: 1/30 daily fetches each once in 30 days.",
+)
 @source_option
 @identity_option
 @signer_option
@@ -55,6 +66,8 @@ def verify(
     every: bool,
     blobs: bool,
     deep: bool,
+    since: Duration | None,
+    sample: int | None,
     source: str | None,
     identities: tuple[Path, ...],
     signers: tuple[str, ...],
@@ -62,16 +75,22 @@ def verify(
     """Check that each SNAPSHOT is there and whole; without one, the newest of each source.
 
     By default: the manifest's signature, and that every object it names is there with the right size (one listing).
-    Damage found is exit code 4.
+    --since and --sample are for --deep and --blobs, and mean --blobs alone. On a host, what was found is remembered:
+    lists mark what is damaged, and the next snapshot stores anew what the source still has. Damage found is exit code 4.
     """
     if every and snapshots:
         raise UsageError("snapshot verify: SNAPSHOT and --all were both given", hint="leave one out")
+    if since and sample:
+        raise UsageError("snapshot verify: --since and --sample were both given", hint="leave one out")
+    from vaultpy.ops.checked import Share
     from vaultpy.ops.findings import Depth
     from vaultpy.ops.reader import open_reader
     from vaultpy.ops.verify import VerifyRequest
     from vaultpy.ops.verify import verify as operate
 
-    depth = Depth.OPENED if deep else Depth.HASHED if blobs else Depth.LISTED
+    depth = Depth.OPENED if deep else Depth.HASHED if blobs or since or sample else Depth.LISTED
+    now = time.time_ns()
+    share = Share(now - before(now, since) if since else None, sample)
     with (
         open_reader(
             run.config_or_store(),
@@ -82,7 +101,7 @@ def verify(
         ) as reader,
         run.output.following() as on_event,
     ):
-        verified = operate(reader, VerifyRequest(snapshots, every, source, depth), on_event)
+        verified = operate(reader, VerifyRequest(snapshots, every, source, depth, share), on_event)
     _warn(run, verified)
     if verified.findings:
         run.output.show(_document(verified), *(line for one in verified.findings for line in _finding_lines(one)))

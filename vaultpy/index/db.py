@@ -20,10 +20,10 @@ from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
 from vaultpy.durable import sync_folder
-from vaultpy.errors import IndexDatabaseError
+from vaultpy.errors import IndexDatabaseError, OtherVersion
 from vaultpy.index import schema
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration: what `create_index` makes and what every other database is brought to."""
 
 BUSY_MS = 30_000
@@ -180,7 +180,7 @@ def _open_read_only(path: Path) -> Index:
     try:
         revision = _revision(index)
         if revision != REVISION:
-            raise IndexDatabaseError(
+            raise OtherVersion(
                 f"index {path} is of another version ({revision})", hint="the next snapshot create upgrades it"
             )
     except BaseException:

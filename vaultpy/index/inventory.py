@@ -41,7 +41,7 @@ class Inventory:
     def add_objects(self, snapshot: int, objects: Sequence[NamedObject]) -> None:
         """The snapshot of that number (the caller's own count) needs these objects."""
         with self._index.transaction():
-            self._index.run_many("INSERT OR IGNORE INTO named VALUES (NULL, ?, ?, ?, ?, NULL, NULL)", objects)
+            self._index.run_many(_PUT_NAMED, objects)
             self._index.run_many(_PUT_NEED, ((snapshot, *one) for one in objects))
 
     def add_listing(self, listing: Iterable[tuple[str, int]]) -> None:
@@ -54,6 +54,39 @@ class Inventory:
     def add_checked(self, names: Iterable[str]) -> None:
         """These objects were fetched and found right already."""
         self._index.run_many("UPDATE named SET checked = 1 WHERE name = ?", ((name,) for name in names))
+
+    def add_history(self, history: Iterable[tuple[str, int | None, bool]]) -> None:
+        """What is known of objects from before: when they were last read and right, and whether they were damaged since."""
+        with self._index.transaction():
+            self._index.run_many(
+                "UPDATE named SET read_at = ?2, bad = nullif(?3, 0) WHERE name = ?1",
+                ((name, read_at, int(bad)) for name, read_at, bad in history),
+            )
+
+    def skip_read_since(self, moment: int) -> None:
+        """Leave out what was read at that time or after it, and was right."""
+        self._index.run("UPDATE named SET skipped = 1 WHERE read_at >= ? AND bad IS NULL", (moment,))
+
+    def keep_oldest(self, parts: int) -> None:
+        """Of the objects, leave in one in so many: those whose last reading is the longest ago; and what was damaged."""
+        count = -(-self.totals()[0] // parts)
+        self._index.run(f"UPDATE named SET skipped = 1 WHERE bad IS NULL AND id NOT IN ({_OLDEST})", (count,))
+
+    def keep_share(self, number: int, parts: int) -> None:
+        """Of the objects, leave in the share of that number (from 0) of so many, by their hashes."""
+        rows = self._index.rows("SELECT id, blake3 FROM named")
+        others = ((row[0],) for row in rows if int.from_bytes(row[1][:8], "big") % parts != number)
+        with self._index.transaction():
+            self._index.run_many("UPDATE named SET skipped = 1 WHERE id = ?", others)
+
+    def each_checked(self) -> Iterator[str]:
+        """The names of the objects that were fetched and found right (`add_checked`)."""
+        return (row[0] for row in self._index.each("SELECT DISTINCT name FROM named WHERE checked = 1"))
+
+    def is_as_listed(self, name: str) -> bool | None:
+        """Whether an object was listed as it is named; None where none of that name is."""
+        row = self._index.row("SELECT min(listed IS size) FROM named WHERE name = ?", (name,))
+        return None if row[0] is None else bool(row[0])
 
     def add_places(self, places: Iterable[Place]) -> None:
         """Here files need chunks."""
@@ -127,13 +160,17 @@ class Inventory:
         return tuple(row[0] for row in rows), int(count)
 
 
+_PUT_NAMED = "INSERT OR IGNORE INTO named (name, size, blake3, sha256) VALUES (?, ?, ?, ?)"
+
 _NAMED = "SELECT name, size, blake3, sha256"
 
-_TO_FETCH = "listed = size AND checked IS NULL"
+_TO_FETCH = "listed = size AND checked IS NULL AND skipped IS NULL"
+
+_OLDEST = "SELECT id FROM named ORDER BY read_at IS NOT NULL, read_at, blake3 LIMIT ?"
 
 _TABLES = (
     "CREATE TABLE named (id INTEGER PRIMARY KEY, name TEXT, size INTEGER, blake3 BLOB, sha256 BLOB, listed INTEGER,"
-    " checked INTEGER, UNIQUE (name, size, blake3, sha256))",
+    " checked INTEGER, read_at INTEGER, bad INTEGER, skipped INTEGER, UNIQUE (name, size, blake3, sha256))",
     "CREATE TABLE needs (object INTEGER, snapshot INTEGER, PRIMARY KEY (object, snapshot)) WITHOUT ROWID",
     "CREATE TABLE places (blob BLOB, raw_offset INTEGER, size INTEGER, hash BLOB,"
     " PRIMARY KEY (blob, raw_offset, size, hash)) WITHOUT ROWID",

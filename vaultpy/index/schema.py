@@ -219,6 +219,17 @@ Table(
     sqlite_with_rowid=False,
 )
 
+Table(
+    "checks",
+    metadata,
+    Column("object", LargeBinary, primary_key=True, comment="a blob's hash, or the UUID of an export"),
+    Column("read_at", Integer, comment="when all its bytes were last found right"),
+    Column("damage", Text, comment="what was wrong at the last look; NULL: nothing"),
+    Column("found_at", Integer, comment="when that was first found"),
+    Index("checks_damaged", "object", sqlite_where=text("damage IS NOT NULL")),
+    sqlite_with_rowid=False,
+)
+
 _UUID = "hex(r.prefix) || printf('%08X', {0} & 4294967295)"
 
 VIEWS = {

@@ -200,6 +200,12 @@ def get_chain(index: Index, snapshot: SnapshotId) -> list[tuple[ExportRef, int]]
     return [(ExportRef(ExportId(UUID(bytes=row[0])), row[1], row[2], row[3]), row[4]) for row in rows]
 
 
+def all_exports(index: Index) -> list[ExportRef]:
+    """Every export that some known snapshot stands on."""
+    rows = index.rows("SELECT id, size, blake3, sha256 FROM exports")
+    return [ExportRef(ExportId(UUID(bytes=row[0])), row[1], row[2], row[3]) for row in rows]
+
+
 def put_problems(index: Index, snapshot: SnapshotId, problems: Iterable[Problem]) -> None:
     index.run_many(
         "INSERT INTO problems VALUES (?, ?, ?, ?)",

@@ -16,6 +16,7 @@ from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreFormatE
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, all_snapshots
 from vaultpy.manifest import About, Manifest, decode_about
 from vaultpy.model import HostId, KeyId, SnapshotId, SnapshotState, SourceId
+from vaultpy.ops.hurt import Hurt, find_hurt
 from vaultpy.ops.reader import Reader, about_identities, open_wrapped, read_manifest
 from vaultpy.ops.survey import Metadata, list_metadata
 from vaultpy.store.base import ObjectInfo
@@ -75,10 +76,13 @@ def read_catalog(reader: Reader) -> Catalog:
     """One listing of metadata/; only what the index does not know is fetched."""
     metadata = list_metadata(reader.at.store)
     known = {row.id: row for row in all_snapshots(reader.index)} if reader.index else {}
+    hurt = find_hurt(reader, metadata)
     entries = [
-        _from_row(row, reader, metadata.manifests[row.id]) for row in known.values() if row.id in metadata.manifests
+        _from_row(row, reader, metadata.manifests[row.id], hurt)
+        for row in known.values()
+        if row.id in metadata.manifests
     ]
-    fetched, broken = _fetch(reader, sorted(metadata.manifests.keys() - known.keys()), metadata)
+    fetched, broken = _fetch(reader, sorted(metadata.manifests.keys() - known.keys()), metadata, hurt)
     broken += [
         Broken(snapshot, "it has a signature and no manifest")
         for snapshot in sorted(metadata.signatures.keys() - metadata.manifests.keys())
@@ -98,7 +102,9 @@ def own_host_name(reader: Reader) -> str | None:
     return os.uname().nodename if reader.host else None
 
 
-def _fetch(reader: Reader, wanted: Sequence[SnapshotId], metadata: Metadata) -> tuple[list[Entry], list[Broken]]:
+def _fetch(
+    reader: Reader, wanted: Sequence[SnapshotId], metadata: Metadata, hurt: Hurt
+) -> tuple[list[Entry], list[Broken]]:
     entries: list[Entry] = []
     broken: list[Broken] = []
     openers = _Openers(reader)
@@ -108,7 +114,8 @@ def _fetch(reader: Reader, wanted: Sequence[SnapshotId], metadata: Metadata) -> 
                 broken.append(found)
             elif found is not None:
                 manifest, signed = found
-                entries.append(_from_manifest(manifest, signed, openers, metadata.manifests[snapshot]))
+                entry = _from_manifest(manifest, signed, openers, metadata.manifests[snapshot])
+                entries.append(replace(entry, flag=entry.flag or hurt.flag_of_manifest(manifest)))
     return entries, broken
 
 
@@ -152,7 +159,7 @@ class _Openers:
         return known
 
 
-def _from_row(row: SnapshotRow, reader: Reader, info: ObjectInfo) -> Entry:
+def _from_row(row: SnapshotRow, reader: Reader, info: ObjectInfo, hurt: Hurt) -> Entry:
     return Entry(
         id=row.id,
         source=row.source,
@@ -172,7 +179,7 @@ def _from_row(row: SnapshotRow, reader: Reader, info: ObjectInfo) -> Entry:
         problems=row.problems,
         flag="not whole: the store lost something while it was made"
         if row.state == State.UNCLEAN
-        else _late(row.started_at, info),
+        else _late(row.started_at, info) or hurt.flag_of(row.id),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vaultpy.age import Identity
 from vaultpy.config import Config
-from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UntrustedSigner, UsageError
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, OtherVersion, UntrustedSigner, UsageError
 from vaultpy.index.db import Index, open_index
 from vaultpy.keys import IDENTITY_LIMIT, Identities, OpenedStoreKey, load_identities, open_store_key
 from vaultpy.manifest import Manifest, open_manifest
@@ -63,8 +63,15 @@ def open_reader(
     trust = _known_signers(config, host, identities, signers)
     path = state_paths(config.state, config.path).index if config else None
     with contextlib.ExitStack() as stack:
-        index = stack.enter_context(open_index(path, read_only=True)) if path and path.exists() else None
+        index = _open_index(stack, path) if path and path.exists() else None
         yield Reader(at, config, host, index, identities, trust)
+
+
+def _open_index(stack: contextlib.ExitStack, path: Path) -> Index | None:
+    """The host's index; none where the next run has to upgrade it first, since nobody waits for that to restore."""
+    with contextlib.suppress(OtherVersion):
+        return stack.enter_context(open_index(path, read_only=True))
+    return None
 
 
 def read_manifest(reader: Reader, snapshot: SnapshotId, trust: Trust | None) -> Manifest:

@@ -52,6 +52,11 @@ class Seen:
     bad: tuple[ChunkPlace, ...] = ()
     why: str | None = None
 
+    @property
+    def right(self) -> bool:
+        """Whether all of it is what it should be."""
+        return self.lost is None and not self.changed and not self.bad
+
 
 def scrub(store: Store, jobs: Iterable[Job]) -> Iterator[Seen]:
     """Look at objects, in the order of the jobs.  Raises StoreError where the store fails; damage comes out."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vaultpy.errors import NoIdentity, StoreFormatError, UsageError
@@ -25,6 +26,7 @@ from vaultpy.manifest import Manifest
 from vaultpy.model import SnapshotId
 from vaultpy.ops.catalog import Broken, Catalog, Entry, read_catalog, sources_of
 from vaultpy.ops.chains import BadExport, ChainReader
+from vaultpy.ops.checked import EVERYTHING, Share, leave_in, remember
 from vaultpy.ops.choose import read_tree
 from vaultpy.ops.findings import PATHS_NAMED, Damage, Depth, Fault, Faults, Finding, Verified
 from vaultpy.ops.gather import Gatherer, compare_keys
@@ -46,16 +48,19 @@ LEAST_PREFIX = 4
 @dataclass(frozen=True, slots=True)
 class VerifyRequest:
     """`snapshots` as people name them; without any the newest of each source, or with `every` all; `source` leaves out
-    other sources."""
+    other sources; `share`: which of the objects are read, of those that `depth` means to read."""
 
     snapshots: tuple[str, ...] = ()
     every: bool = False
     source: str | None = None
     depth: Depth = Depth.LISTED
+    share: Share = EVERYTHING
 
 
-def verify(reader: Reader, request: VerifyRequest, on_event: OnEvent) -> Verified:
-    """Look at snapshots; damage comes back as findings.
+def verify(
+    reader: Reader, request: VerifyRequest, on_event: OnEvent, *, clock: Callable[[], int] = time.time_ns
+) -> Verified:
+    """Look at snapshots; damage comes back as findings, and a host's index remembers it (the only thing that changes).
 
     Raises UsageError for a name that says nothing, NoIdentity for Depth.OPENED without any identity, StoreError where the
     store fails.
@@ -70,8 +75,9 @@ def verify(reader: Reader, request: VerifyRequest, on_event: OnEvent) -> Verifie
             create_scratch(folder / "inventory.sqlite") as scratch,
             contextlib.closing(ChainReader(reader.at.store, folder)) as rows,
         ):
-            run = _Verification(reader, catalog, request.depth, Inventory(scratch), rows)
-            run.look(entries, broken, on_event)
+            run = _Verification(reader, catalog, request, Inventory(scratch), rows)
+            run.look(entries, broken, clock(), on_event)
+            run.remember(clock())
             return run.result(whole=not request.snapshots)
     finally:
         shutil.rmtree(folder)
@@ -107,20 +113,34 @@ def _named(catalog: Catalog, request: VerifyRequest) -> tuple[list[Entry], list[
 class _Verification:
     """One verification on its way: what was named so far, and what was found."""
 
-    def __init__(self, reader: Reader, catalog: Catalog, depth: Depth, inventory: Inventory, rows: ChainReader) -> None:
-        self._reader, self._store, self._catalog, self._depth = reader, reader.at.store, catalog, depth
+    def __init__(
+        self, reader: Reader, catalog: Catalog, request: VerifyRequest, inventory: Inventory, rows: ChainReader
+    ) -> None:
+        self._reader, self._store, self._catalog = reader, reader.at.store, catalog
+        self._request, self._depth = request, request.depth
         self._inventory, self._rows, self._faults = inventory, rows, Faults()
-        self._gathered = Gatherer(reader, catalog.metadata, depth, inventory, rows, self._faults)
+        self._gathered = Gatherer(reader, catalog.metadata, request.depth, inventory, rows, self._faults)
         self._fetched = 0
 
-    def look(self, entries: Sequence[Entry], broken: Sequence[Broken], on_event: OnEvent) -> None:
+    def look(self, entries: Sequence[Entry], broken: Sequence[Broken], now: int, on_event: OnEvent) -> None:
         self._take_broken(broken)
         self._gathered.take_all([entry.id for entry in entries], on_event)
         compare_keys(self._store, self._gathered, self._faults)
         self._compare_listing()
         if self._depth > Depth.LISTED:
+            leave_in(self._inventory, self._reader.index, self._request.share, now)
             self._fetch_all(on_event)
         self._name_files()
+
+    def remember(self, now: int) -> None:
+        """Keep what was found in the host's index; not being able to is no damage."""
+        request = self._request
+        if self._reader.index is not None:
+            whole = request.every and request.source is None
+            path = self._reader.index.path
+            trouble = remember(path, self._inventory, self._faults, self._depth, now, whole=whole)
+            if trouble is not None:
+                self._gathered.notes.append(trouble)
 
     def _take_broken(self, broken: Sequence[Broken]) -> None:
         """Snapshots without a manifest that can be believed.  One of which only the signature is left may have been
@@ -148,6 +168,7 @@ class _Verification:
         """Look at every byte of the objects that are there."""
         on_event(StepBegan("checking objects", bytes_total=self._inventory.to_fetch()[1]))
         done = reported = 0
+        self._fetched = self._inventory.count_checked()
         for seen in scrub(self._store, self._jobs()):
             self._note(seen)
             self._fetched += 1
@@ -168,10 +189,12 @@ class _Verification:
 
     def _note(self, seen: Seen) -> None:
         name = seen.object.name
-        if seen.lost is not None:
+        if seen.right:
+            self._inventory.add_checked([name])
+        elif seen.lost is not None:
             self._faults.add(Damage.MISSING, name, f"it is listed, yet {seen.lost}", None)
             self._mark_lost(name)
-        elif seen.changed or seen.bad:
+        else:
             kind = Damage.CHANGED if seen.changed else Damage.CONTENT
             self._faults.add(kind, name, _describe(seen), None)
             blob = names.parse_blob_name(name)
@@ -215,7 +238,7 @@ class _Verification:
             findings=tuple(self._findings()),
             objects=objects,
             bytes=size,
-            fetched=self._fetched + self._inventory.count_checked(),
+            fetched=self._fetched,
             files=gathered.files,
             chunks=self._inventory.count_places(),
             unchecked=tuple(gathered.unchecked),
