@@ -8,11 +8,13 @@ WORKERS ?= 2
 TESTS ?= tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test torture check format docs clean help
+.PHONY: demo test torture bench check format docs clean help
 help:
 	@echo "make demo    install, then snapshot, verify and restore a real folder (SRC= chooses it)"
 	@echo "make test    install, then run the tests (TESTS= chooses some, WORKERS= how many at once)"
 	@echo "make torture install, then run the campaigns (CAMPAIGN= one, SEED=, BUDGET= seconds each, CASE= one case again)"
+	@echo "make bench   install, then measure vaultpy beside the peers on PATH (ONLY= sections, PEERS= names, ROUNDS=, SCALE= a"
+	@echo "             part of the trees, TREE= a folder instead of them, WORK= where; tests/bench/bench.py says more)"
 	@echo "make check   format, lint, types, layers and generated docs"
 	@echo "make format  put the sources into shape"
 	@echo "make docs    write docs/cli.md anew"
@@ -27,6 +29,12 @@ test: $(VENV)/installed-dev
 torture: $(VENV)/installed-dev
 	$(BIN)/python tests/torture/torture.py --jobs $(WORKERS) $(foreach name,$(CAMPAIGN),--campaign $(name)) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(CASE),--case '$(CASE)')
+
+# The document gets the figures of whole trees only.
+bench: $(VENV)/installed-dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench.py $(if $(ONLY),--only '$(ONLY)') $(if $(PEERS),--peers '$(PEERS)') \
+	    $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCALE),--scale $(SCALE)) $(if $(TREE),--tree '$(TREE)') \
+	    $(if $(WORK),--work '$(WORK)') $(if $(SCALE)$(TREE),--results build/bench/trial.json,--docs docs/performance.md)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
