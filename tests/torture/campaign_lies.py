@@ -106,7 +106,7 @@ def run_case(room: Room, case: Case) -> Outcome:
     claimed = claim(scene, told.op, store)
     if not store.told:
         return Outcome(met=False)
-    damaged = judge(scene, told, claimed, may_go)
+    damaged = judge(scene, told, claimed, may_go) | set(map(names.manifest_name, scene.mended()))
     return Outcome(check_machine(stage.vault, scene, ran(told.op.name, claimed), before, damaged=damaged))
 
 
@@ -158,7 +158,7 @@ def unreadable(scene: Scene) -> set[SnapshotId]:
 def judge_spoiled(scene: Scene, spoiled: frozenset[str]) -> set[str]:
     """I7, I8: what the store spoiled while it was put is found, and costs no more than what needs it."""
     broken = unreadable(scene)
-    needed = spoiled & scene.needed_blobs()
+    needed = spoiled & scene.needed_blobs(mended=False)
     found = {one.object for one in scene.verify(Depth.HASHED)}
     missing = (needed | {names.manifest_name(id) for id in broken}) - found
     if missing:
