@@ -17,6 +17,7 @@ from vaultpy.cli.text import json_bytes, json_time
 from vaultpy.config import Config, SourceConfig
 from vaultpy.errors import UsageError
 from vaultpy.lock import HeldLock
+from vaultpy.model import Problem
 from vaultpy.units import Duration
 from vaultpy.units import format_size as format_bytes
 
@@ -31,6 +32,7 @@ A_DAY_NS = 24 * 3600 * 1_000_000_000
     example="""\
 vaultpy snapshot create
 vaultpy snapshot create home --tag before-upgrade
+vaultpy snapshot create home --dry-run -v
 vaultpy snapshot create --path /srv/www --name www --cron""",
 )
 @click.argument("sources", metavar="[SOURCE]...", nargs=-1)
@@ -58,6 +60,9 @@ def create(
 
     A source that fails does not stop the next one; the worst exit code wins. 3: a snapshot was made, but something could
     not be read.
+
+    With --dry-run and --verbose, every path is told with what would become of it: in (new, changed, unchanged), or out, and
+    which pattern, file, marker or setting says so.
     """
     if bool(paths) != bool(name):
         raise UsageError("snapshot create: --path and --name go together", hint="--path /srv/www --name www")
@@ -108,18 +113,36 @@ def _chosen(config: Config, names: Sequence[str], paths: tuple[bytes, ...], name
 
 
 def _preview(run: Run, config: Config, chosen: Sequence[SourceConfig]) -> int | None:
-    from vaultpy.ops.preview import preview
+    from vaultpy.ops.preview import Decided, preview
 
-    found = [preview(config, source) for source in chosen]
+    found, documents = [], []
+    for source in chosen:
+        paths: list[dict[str, object]] = []
+
+        def tell(one: Decided, paths: list[dict[str, object]] = paths) -> None:
+            if run.mode.json:
+                paths.append({"path": json_bytes(one.path), "in": one.wanted, "reason": one.reason})
+            else:
+                run.output.show(None, f"{'in ' if one.wanted else 'out'} {os.fsdecode(one.path)} ({one.reason})")
+
+        one = preview(config, source, tell if run.mode.verbose else None)
+        found.append(one)
+        documents.append(asdict(one) | {"problems": _problems(one.problems)} | ({"paths": paths} if paths else {}))
+        for problem in one.problems:
+            run.output.warn(f"{os.fsdecode(problem.path)}: {problem.kind}: {problem.detail}")
     run.output.show(
-        [asdict(one) for one in found],
+        documents,
         *(
             f"{one.source}: {one.files} files; new {one.new}, changed {one.changed}, gone {one.gone},"
             f" to read {format_bytes(one.bytes_to_read)}"
             for one in found
         ),
     )
-    return None
+    return worst_code(one.exit_code for one in found)
+
+
+def _problems(problems: Iterable[Problem]) -> list[dict[str, object]]:
+    return [{"path": json_bytes(one.path), "kind": one.kind, "detail": one.detail} for one in problems]
 
 
 def worst_code(codes: Iterable[int]) -> int:
@@ -150,10 +173,7 @@ def _document(one: Created) -> dict[str, object]:
         "stored_bytes": counts.stored_bytes if counts else None,
         "unchanged": one.unchanged,
         "skipped": one.skipped,
-        "problems": [
-            {"path": json_bytes(problem.path), "kind": problem.kind, "detail": problem.detail}
-            for problem in one.problems
-        ],
+        "problems": _problems(one.problems),
         "error": one.error.message if one.error else None,
     }
 

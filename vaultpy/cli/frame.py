@@ -148,7 +148,7 @@ def _global_options(*, with_store: bool) -> list[click.Parameter]:
         option("--config", metavar="FILE", type=path, help="The configuration file."),
         option("--json", is_flag=True, help="Write one JSON document to standard output."),
         option("--quiet", is_flag=True, help="Say only what was asked for and what went wrong."),
-        option("--verbose", is_flag=True, help="Say more."),
+        option("-v", "--verbose", is_flag=True, help="Say more."),
     ]
 
 

@@ -104,6 +104,8 @@ def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: L
             directories.append((name, status))
         elif kind in _NOTHING_IN_IT:
             listing.skipped += 1
+            if leave.on_decision is not None:
+                leave.on_decision(join(path, name), Decision(True, "a socket, or something like it"))
             continue
         entries.append((name, status))
 

@@ -220,7 +220,8 @@ def _on_this_file_system(tree: _Tree, path: bytes, directories: list[Entry]) -> 
     if tree.options.on_decision is not None:
         for name, found in directories:
             if found.st_dev != tree.device:
-                tree.options.on_decision(join(path, name), Decision(True, "another file system is mounted in it"))
+                # What is in it is out; it is an entry itself.
+                tree.options.on_decision(join(path, name) + b"/", Decision(True, "another file system"))
     return [entry for entry in directories if entry[1].st_dev == tree.device]
 
 
