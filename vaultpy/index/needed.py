@@ -7,7 +7,7 @@ All else (folders, links, large files) is noted beforehand in temporary tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from vaultpy.index.at import FILE_COLUMNS, FileAt, Moment
@@ -47,13 +47,92 @@ class NeededBlob(NamedTuple):
 
 
 def want_all(moment: Moment) -> None:
-    """Want every file of the snapshot."""
-    _want(moment, f"SELECT f.* FROM files f WHERE {_live(moment)}", plain=False)
+    """Want every file of the snapshot; then `settle`."""
+    _want(moment, f"files f WHERE {_live(moment)}", plain=False)
 
 
 def want_chosen(moment: Moment) -> None:
-    """Want the files that were chosen (`at.choose_some`)."""
-    _want(moment, "SELECT f.* FROM temp.chosen k JOIN files f ON f.id = k.id", plain=True)
+    """Want the files that were chosen (`at.choose_some`); then `settle`."""
+    _want(moment, "temp.chosen k JOIN files f ON f.id = k.id WHERE 1", plain=True)
+
+
+def leave_out(moment: Moment, file_ids: Iterable[int]) -> None:
+    """These are not wanted any more; then `settle` anew."""
+    moment.index.run_many("INSERT OR IGNORE INTO temp.done VALUES (?)", ((id,) for id in file_ids))
+
+
+def settle(moment: Moment) -> None:
+    """Note what is wanted and more than a plain file, for the functions below."""
+    index = moment.index
+    for table in ("others", "pieces"):
+        index.run(f"DROP TABLE IF EXISTS temp.{table}")
+    index.run("CREATE TEMP TABLE others (id INTEGER PRIMARY KEY, kind INTEGER)")
+    index.run(_NOTE_OTHERS, {"file": Kind.FILE})
+    index.run(_MAKE_PIECES)
+    index.run(_NOTE_LARGE)
+    if index.value("SELECT plain FROM temp.wanting"):
+        index.run(_NOTE_SMALL)
+
+
+class Present(NamedTuple):
+    """What there is to know of a wanted path to compare it with what is there: see FileAt.  `chunk_id`: the one
+    chunk that is all of it."""
+
+    id: int
+    directory_id: int
+    name: bytes
+    kind: int
+    size: int
+    mtime: int
+    mode: int
+    owner_id: int
+    link_target: bytes | None
+    rdev: int | None
+    flags: int
+    has_xattrs: int
+    chunk_id: int | None
+    leader: int
+
+
+def wanted_paths(moment: Moment) -> Iterator[Present]:
+    """Everything that is wanted but folders."""
+    return map(Present._make, moment.index.each(_PRESENT, {"directory": Kind.DIRECTORY}))
+
+
+class ChunkOf(NamedTuple):
+    """A chunk of a file, in order: where in the file's data, where in which blob."""
+
+    file_offset: int
+    size: int
+    hash: bytes
+    blob_id: int
+    raw_offset: int
+
+
+def chunks_of(moment: Moment, file_id: int) -> Iterator[ChunkOf]:
+    """The chunks of one file."""
+    offset = 0
+    for size, hash, blob_id, raw_offset in moment.index.each(_CHUNKS_OF, (file_id,)):
+        yield ChunkOf(offset, size, hash, blob_id, raw_offset)
+        offset += size
+
+
+def chunk_hash(moment: Moment, chunk_id: int) -> bytes:
+    """The hash of a chunk."""
+    return bytes(moment.index.value("SELECT hash FROM chunks WHERE id = ?", (chunk_id,)))
+
+
+def drop_piece(moment: Moment, file_id: int, chunk: ChunkOf) -> None:
+    """This piece of a large file is there already."""
+    moment.index.run(
+        "DELETE FROM temp.pieces WHERE blob_id = ? AND raw_offset = ? AND file_id = ? AND file_offset = ?",
+        (chunk.blob_id, chunk.raw_offset, file_id, chunk.file_offset),
+    )
+
+
+def large_files(moment: Moment) -> Iterator[int]:
+    """The wanted files of several chunks."""
+    return (row[0] for row in moment.index.each("SELECT DISTINCT file_id FROM temp.pieces WHERE NOT whole"))
 
 
 def totals(moment: Moment) -> tuple[int, int]:
@@ -119,36 +198,46 @@ def folders_deepest_first(moment: Moment, depth: Callable[[int], int]) -> Iterat
 
 def nodes(moment: Moment) -> Iterator[FileAt]:
     """What is wanted and has no content, but for folders and second names."""
-    sql = f"{_WHOLE_ROW} WHERE t.kind <> ? AND ifnull(l.leader, f.id) = f.id AND (t.kind <> ? OR f.size = 0) ORDER BY f.id"
-    return map(FileAt._make, moment.index.each(sql, (Kind.DIRECTORY, Kind.FILE)))
+    values = {"directory": Kind.DIRECTORY, "file": Kind.FILE}
+    return map(FileAt._make, moment.index.each(f"{_WHOLE_ROW} {_WITHOUT_CONTENT} ORDER BY f.id", values))
 
 
 def second_names(moment: Moment) -> Iterator[FileAt]:
     """The names in hard-link groups that are not the first."""
-    return map(FileAt._make, moment.index.each(f"{_WHOLE_ROW} WHERE l.leader <> f.id ORDER BY f.id"))
+    return map(
+        FileAt._make, moment.index.each(f"{_WHOLE_ROW} WHERE t.id IS NOT NULL AND l.leader <> f.id ORDER BY f.id")
+    )
 
 
-def _want(moment: Moment, select: str, *, plain: bool) -> None:
+def list_names(moment: Moment) -> None:
+    """Note every name in every folder, for `names_in`."""
+    index = moment.index
+    index.run("DROP TABLE IF EXISTS temp.names")
+    index.run(
+        "CREATE TEMP TABLE names (directory_id INTEGER, name BLOB, PRIMARY KEY (directory_id, name)) WITHOUT ROWID"
+    )
+    index.run("INSERT OR IGNORE INTO temp.names SELECT directory_id, name FROM temp.meant ORDER BY 1, 2")
+
+
+def names_in(moment: Moment, directory_id: int) -> set[bytes]:
+    """The names that a folder should have; after `list_names`."""
+    return {row[0] for row in moment.index.rows("SELECT name FROM temp.names WHERE directory_id = ?", (directory_id,))}
+
+
+def _want(moment: Moment, rows: str, *, plain: bool) -> None:
     """`plain`: note the files of one chunk, too; else they are found blob by blob."""
     index = moment.index
-    for kind, name in (
-        ("VIEW", "wanted"),
-        ("TABLE", "wanting"),
-        ("TABLE", "others"),
-        ("TABLE", "links"),
-        ("TABLE", "pieces"),
-    ):
-        index.run(f"DROP {kind} IF EXISTS temp.{name}")
-    index.run(f"CREATE TEMP VIEW wanted AS {select}")
+    index.run("DROP VIEW IF EXISTS temp.wanted")
+    for table in ("done", "links", "wanting"):
+        index.run(f"DROP TABLE IF EXISTS temp.{table}")
+    index.run("CREATE TEMP TABLE done (id INTEGER PRIMARY KEY)")
     index.run("CREATE TEMP TABLE wanting AS SELECT ? AS plain", (int(plain),))
-    index.run("CREATE TEMP TABLE others (id INTEGER PRIMARY KEY, kind INTEGER)")
-    index.run(_NOTE_OTHERS, {"file": Kind.FILE})
+    index.run("DROP VIEW IF EXISTS temp.meant")
+    index.run(f"CREATE TEMP VIEW meant AS SELECT f.* FROM {rows}")
+    index.run(f"CREATE TEMP VIEW wanted AS SELECT f.* FROM {rows} AND f.id NOT IN (SELECT id FROM temp.done)")
+    # Once, of all: who leads a group must not hang on what is there already.
     index.run("CREATE TEMP TABLE links (id INTEGER PRIMARY KEY, leader INTEGER)")
     index.run(_NOTE_LINKS, {"directory": Kind.DIRECTORY})
-    index.run(_MAKE_PIECES)
-    index.run(_NOTE_LARGE)
-    if plain:
-        index.run(_NOTE_SMALL)
 
 
 def _live(moment: Moment) -> str:
@@ -164,7 +253,7 @@ def _named(moment: Moment) -> str:
 
 
 _NOTE_OTHERS = """
-    INSERT INTO temp.others SELECT id, kind FROM temp.wanted WHERE kind <> :file OR nlink > 1 OR size = 0"""
+    INSERT INTO temp.others SELECT id, kind FROM temp.wanted WHERE kind <> :file OR chunk_id IS NULL OR nlink > 1"""
 
 # A ctime that is not known (NULL) goes with the one that the rest of the group has: while a long run walks from one name
 # of a young file to the next, the file grows old enough to be trusted.
@@ -174,7 +263,7 @@ _NOTE_LINKS = """
     SELECT *, max(ctime) OVER (PARTITION BY device, inode, size, mtime, kind, chunk_id, link_target, chunks) AS known FROM (
     SELECT f.*, (SELECT group_concat(t.chunk_id) FROM (SELECT chunk_id FROM file_chunks WHERE file_id = f.id
     ORDER BY idx) t) AS chunks
-    FROM temp.others t JOIN files f ON f.id = t.id WHERE f.nlink > 1 AND f.kind <> :directory))"""
+    FROM temp.wanted f WHERE f.nlink > 1 AND f.kind <> :directory))"""
 
 _FIRST_NAME = "(f.nlink = 1 OR f.id NOT IN (SELECT id FROM temp.links WHERE leader <> id))"
 
@@ -209,3 +298,17 @@ _PIECES = f"""
 _WHOLE_ROW = f"""
     SELECT {FILE_COLUMNS}, ifnull(l.leader, f.id) FROM files f JOIN owners o ON o.id = f.owner_id
     LEFT JOIN temp.others t ON t.id = f.id LEFT JOIN temp.links l ON l.id = f.id"""
+
+_WITHOUT_CONTENT = """
+    WHERE ifnull(l.leader, f.id) = f.id AND (t.kind NOT IN (:file, :directory)
+    OR t.kind = :file AND f.chunk_id IS NULL AND NOT EXISTS (SELECT 1 FROM file_chunks c WHERE c.file_id = f.id))"""
+
+_PRESENT = f"""
+    SELECT f.id, f.directory_id, f.name, f.kind, f.size, f.mtime, f.mode, f.owner_id, f.link_target, f.rdev,
+    ifnull(f.flags & {SETTABLE_FLAGS}, 0), EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id),
+    CASE WHEN f.holes IS NULL THEN f.chunk_id END, ifnull(l.leader, f.id)
+    FROM temp.wanted f LEFT JOIN temp.links l ON l.id = f.id WHERE f.kind <> :directory ORDER BY f.id"""
+
+_CHUNKS_OF = """
+    SELECT c.size, c.hash, c.blob_id, c.raw_offset FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id
+    WHERE t.file_id = ? ORDER BY t.idx"""

@@ -66,6 +66,11 @@ def choose_below(moment: Moment, tree: Tree, paths: Sequence[bytes]) -> int:
     return choose_some(moment, _match(moment, tree, paths)[0]) if paths else choose_all(moment)
 
 
+def is_glob(path: bytes) -> bool:
+    """Whether a path means more than itself."""
+    return _GLOB.search(path) is not None
+
+
 class _Pattern:
     def __init__(self, path: bytes) -> None:
         self.text = os.fsdecode(path)

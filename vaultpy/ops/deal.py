@@ -12,15 +12,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaultpy.chunker import hash_chunk
 from vaultpy.errors import DamageError, TargetError
 from vaultpy.index.at import FileAt, Moment, xattrs_at
-from vaultpy.index.needed import NeededBlob, file_of, needed_blobs, piece_count, pieces_in
+from vaultpy.index.needed import (
+    NeededBlob,
+    chunks_of,
+    drop_piece,
+    file_of,
+    leave_out,
+    needed_blobs,
+    piece_count,
+    pieces_in,
+)
 from vaultpy.ops.share import BegunFile, OddFile, Outcome, Row, Share
 from vaultpy.ops.tally import Tally
 from vaultpy.source.apply import FileMetadata, OwnerPolicy
 from vaultpy.source.attrs import OwnerNames, Xattr
 from vaultpy.source.place import Owner, Placer
-from vaultpy.source.target import Identity, TargetTree, check_name, identity, set_size
+from vaultpy.source.target import TEMPORARY, Identity, TargetTree, check_name, identity, set_size
 from vaultpy.store.names import blob_name
 
 ROWS = 2048
@@ -73,6 +83,31 @@ class Dealer:
                 if not begun.left:
                     self._finish(self._begun.pop(file_id))
 
+    def count(self, row: FileAt) -> int:
+        """How many chunks a large file has."""
+        return piece_count(self._moment, row.id)
+
+    def adopt(self, row: FileAt, temporary: bytes, made: Identity, present: int) -> None:
+        """Begin a large file with what lies under a temporary name; so many of its chunks are in it."""
+        begun = self._begun[row.id] = _Begun(row, temporary, made, self.count(row) - present)
+        if not begun.left:
+            self._finish(self._begun.pop(row.id))
+
+    def keep(self, row: FileAt, fd: int) -> None:
+        """A large file's content is there under its own name, in this open file: it only needs its metadata."""
+        leave_out(self._moment, [row.id])
+        for chunk in chunks_of(self._moment, row.id):
+            drop_piece(self._moment, row.id, chunk)
+        self._give(row, fd)
+        self._tally.files += 1
+        if row.nlink > 1:
+            self.linked[row.id] = identity(os.fstat(fd))
+
+    def _give(self, row: FileAt, fd: int) -> None:
+        owner = self._owners[row.owner_id]
+        metadata = FileMetadata(row.mode, *(owner or (-1, -1)), row.mtime, xattrs=self._xattrs(row))
+        self._tally.missed.update(self._placer.give(fd, metadata, owner))
+
     def _share(self, blob: NeededBlob, rows: list[Row]) -> Share:
         odd: dict[int, tuple[Any, ...]] = {}
         begun: dict[int, tuple[Any, ...]] = {}
@@ -108,9 +143,9 @@ class Dealer:
 
     def _create(self, row: FileAt) -> _Begun:
         check_name(row.name)
-        fd, temporary = self._target.create_file(self._folder(row))
+        fd, temporary = self._target.create_file(self._folder(row), partial_name(row))
         try:
-            return _Begun(row, temporary, identity(os.fstat(fd)), piece_count(self._moment, row.id))
+            return _Begun(row, temporary, identity(os.fstat(fd)), self.count(row))
         finally:
             os.close(fd)
 
@@ -118,12 +153,10 @@ class Dealer:
         row = begun.row
         try:
             dir_fd = self._folder(row)
-            owner = self._owners[row.owner_id]
             fd = self._target.reopen_file(dir_fd, begun.temporary, begun.made)
             try:
                 set_size(fd, row.size)
-                metadata = FileMetadata(row.mode, *(owner or (-1, -1)), row.mtime, xattrs=self._xattrs(row))
-                self._tally.missed.update(self._placer.give(fd, metadata, owner))
+                self._give(row, fd)
             finally:
                 os.close(fd)
             self._target.commit(dir_fd, begun.temporary, row.name)
@@ -159,6 +192,12 @@ def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
             portion, size = [], 0
     if portion:
         yield portion
+
+
+def partial_name(row: FileAt) -> bytes:
+    """The temporary name of a large file: the same in the next restore of the same file, which then goes on with it."""
+    what = b"%b\0%d %d" % (row.name, row.size, row.mtime)
+    return TEMPORARY + hash_chunk(what)[:8].hex().encode() + b".part"
 
 
 def resolve_owners(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vaultpy.errors import DamageError, SourceError, TargetError
@@ -44,13 +44,16 @@ class Finisher:
         self._as_ours = replace(options, owner=OwnerPolicy.NONE)
         self._as_numbers = replace(options, owner=OwnerPolicy.NUMBER)
 
-    def finish(self, linked: dict[int, Identity]) -> None:
-        """Make it; `linked` are the leaders of hard-link groups by their ids, as this run made them."""
+    def finish(self, linked: dict[int, Identity], tidy: Callable[[FileAt], None] | None = None) -> None:
+        """Make it; `linked` are the leaders of hard-link groups by their ids, as this run made them; `tidy` is called with
+        each folder before it gets its metadata."""
         for row in nodes(self._moment):
             self._make_node(row, linked)
         for row in second_names(self._moment):
             self._make_link(row, linked)
         for row in folders_deepest_first(self._moment, self._tally.directories.depth):
+            if tidy is not None:
+                tidy(row)
             self._finish_folder(row)
 
     def _make_node(self, row: FileAt, linked: dict[int, Identity]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections import OrderedDict
@@ -80,8 +81,12 @@ class TargetTree:
             fd = self._enter(fd, path[start:end], path[:end], create)
         return fd
 
-    def create_file(self, dir_fd: int) -> tuple[int, bytes]:
-        """A new empty file, only for us (0600): its descriptor, for the caller to close, and its temporary name."""
+    def create_file(self, dir_fd: int, temporary: bytes | None = None) -> tuple[int, bytes]:
+        """A new empty file, only for us (0600): its descriptor, for the caller to close, and its temporary name, which is
+        the one given if nobody has that."""
+        if temporary is not None:
+            with _failing(self.root, temporary), contextlib.suppress(FileExistsError):
+                return os.open(temporary, _CREATE, 0o600, dir_fd=dir_fd), temporary
         return self._make(lambda name: os.open(name, _CREATE, 0o600, dir_fd=dir_fd))
 
     def reopen_file(self, dir_fd: int, temporary: bytes, made: Identity) -> int:
@@ -90,12 +95,7 @@ class TargetTree:
         `made` is what it was when it was made: what somebody put in its place (another name of a file that we may write
         to and they may not) is refused.
         """
-        with _failing(self.root, temporary):
-            fd = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
-        if identity(os.fstat(fd)) != made:
-            os.close(fd)
-            raise TargetError(f"{os.fsdecode(temporary)}: somebody replaced it while it was written")
-        return fd
+        return open_existing(dir_fd, temporary, made, write=True)
 
     def create_symlink(self, dir_fd: int, target: bytes) -> bytes:
         """A symbolic link under a temporary name; `target` is written as it is, whatever it points at."""
@@ -142,6 +142,21 @@ class TargetTree:
         with _failing(temporary), contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=dir_fd)
 
+    def is_empty(self) -> bool:
+        """Whether nothing is there yet."""
+        assert self._root_fd is not None, "closed"
+        with _failing(self.root):
+            return not os.listdir(self._root_fd)
+
+    def claim(self) -> bool:
+        """Whether no other restore writes here now; if so, none is told so until this one is closed."""
+        assert self._root_fd is not None, "closed"
+        try:
+            fcntl.flock(self._root_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
     def close(self) -> None:
         while self._open:
             os.close(self._open.popitem()[1])
@@ -186,6 +201,54 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
             written = os.pwrite(fd, data, offset)
             offset += written
             data = data[written:]
+
+
+def open_existing(dir_fd: int, name: bytes, expected: Identity, *, write: bool = False) -> int:
+    """A descriptor of a regular file that is there, for the caller to close.
+
+    Raises TargetError where it is not the one that was looked at.
+    """
+    flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with _failing(name):
+        fd = os.open(name, flags, dir_fd=dir_fd)
+    if identity(os.fstat(fd)) != expected or expected[2] != stat.S_IFREG:
+        os.close(fd)
+        raise TargetError(f"{os.fsdecode(name)}: somebody replaced it meanwhile")
+    return fd
+
+
+def remove_tree(dir_fd: int, name: bytes) -> bool:
+    """Remove something with all that is in it, never through a link, and nothing on another file system; whether it went."""
+    try:
+        device = os.fstat(dir_fd).st_dev
+        found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            os.unlink(name, dir_fd=dir_fd)
+            return True
+        if found.st_dev != device:
+            return False
+        _empty(dir_fd, name, device)
+        os.rmdir(name, dir_fd=dir_fd)
+    except OSError:
+        return False
+    return True
+
+
+def _empty(dir_fd: int, name: bytes, device: int) -> None:
+    """Remove all in a directory.  One descriptor a level is open: a tree deeper than those stays."""
+    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    try:
+        if os.fstat(fd).st_dev != device:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        for child in os.listdir(fd):
+            below = os.fsencode(child)
+            if stat.S_ISDIR(os.stat(below, dir_fd=fd, follow_symlinks=False).st_mode):
+                _empty(fd, below, device)
+                os.rmdir(below, dir_fd=fd)
+            else:
+                os.unlink(below, dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def set_size(fd: int, size: int) -> None:

@@ -1,0 +1,48 @@
+"""A machine with one snapshot, restored and looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from machine import Machine
+
+from vaultpy.ops.restore import Restored, RestoreOptions, restore
+from vaultpy.source.apply import ApplyOptions
+
+
+@dataclass
+class Site:
+    """A machine with one snapshot, and a target that it is restored to."""
+
+    machine: Machine
+    target: Path
+
+    @property
+    def back(self) -> Path:
+        return self.target / self.machine.tree.relative_to("/")
+
+    def restore(self, *paths: Path, **options: object) -> Restored:
+        named = tuple(os.fsencode(path) for path in paths)
+        asked = RestoreOptions(named, ApplyOptions(privileges=True), **options)  # type: ignore[arg-type]
+        return restore(
+            self.machine.reader(), self.machine.newest(), os.fsencode(self.target), asked, lambda event: None
+        )
+
+    def fetched(self, work: Callable[[], object]) -> int:
+        """Bytes of blobs that some work fetches."""
+        sizes: list[int] = []
+
+        def count(name: str, start: int, data: bytes) -> bytes:
+            if name.startswith("blobs/"):
+                sizes.append(len(data))
+            return data
+
+        self.machine.store.changed_on_get = count
+        try:
+            work()
+        finally:
+            self.machine.store.changed_on_get = lambda name, start, data: data
+        return sum(sizes)
