@@ -81,7 +81,7 @@ class Index:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it or nothing, durable on return (synchronous FULL)."""
+        """All of it or nothing, durable on return (synchronous EXTRA)."""
         self.run("BEGIN IMMEDIATE")
         try:
             yield
@@ -227,7 +227,9 @@ def _configure(raw: sqlite3.Connection, _record: object) -> None:
     for pragma in (
         f"busy_timeout = {BUSY_MS}",
         f"journal_mode = {'WAL' if sqlite3.sqlite_version_info >= WAL_SINCE else 'DELETE'}",
-        "synchronous = FULL",
+        # Not FULL: a commit ends by removing the journal, and a power cut that brings it back undoes what was committed,
+        # though its manifest may be in the store by then.
+        "synchronous = EXTRA",
         "foreign_keys = ON",
         f"cache_size = -{CACHE_KIB}",
         "trusted_schema = OFF",

@@ -323,14 +323,15 @@ def _scratch_file(folder: Path, name: str) -> Iterator[Path]:
     path = folder / name
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        yield path
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
     except OSError as error:  # the store's own are StoreErrors by now
         raise IndexDatabaseError(
             f"state folder {folder.parent} cannot hold the export: {(error.strerror or str(error)).lower()}",
             hint="make room there; nothing finished is lost, the next run goes on",
         ) from error
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _manifest(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vaultpy.age import Identity
 from vaultpy.durable import sync_folder
-from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound
+from vaultpy.errors import DamageError, IndexDatabaseError, NoIdentity, ObjectNotFound
 from vaultpy.events import OnEvent, StepBegan
 from vaultpy.export import read_export
 from vaultpy.index.db import Index, create_index
@@ -49,15 +49,27 @@ def rebuild_index(vault: Vault, identities: Sequence[Identity], on_event: OnEven
     key that was lost.  Raises StoreError, IndexDatabaseError."""
     path = vault.paths.index
     fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
     meta = {"store": vault.at.settings.id.bytes, "host": vault.host.id.bytes}
     on_event(StepBegan("index rebuild"))
-    with create_index(fresh, meta) as index:
-        rebuilt = _fill(index, vault, [vault.host.index_key, *identities])
-    _put_aside(path)
-    fresh.replace(path)
-    sync_folder(path.parent)
+    try:
+        _unlink_whole(fresh)
+        with create_index(fresh, meta) as index:
+            rebuilt = _fill(index, vault, [vault.host.index_key, *identities])
+        _put_aside(path)
+        fresh.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:  # the store's own are StoreErrors by now
+        raise IndexDatabaseError(
+            f"index {path} cannot be replaced: {(error.strerror or str(error)).lower()}",
+            hint="look at the disk of the state folder, and run it again",
+        ) from error
     return rebuilt
+
+
+def _unlink_whole(path: Path) -> None:
+    """A database that a dead rebuild left, and its journal, which would be played into the next one of that name."""
+    for end in ("", *_BESIDE):
+        path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _put_aside(path: Path) -> None:

@@ -112,7 +112,9 @@ def _on_the_way(ancestor: Found, roots: Roots, options: WalkOptions) -> Iterator
     try:
         fd = _open_for_lookup(path)
     except OSError as error:
-        yield Folder(path, NO_FD, found, [], [Problem(path, ProblemKind.UNREADABLE, explain(error))])
+        # Its own entry cannot be read anew; the way goes on, because what lies below is opened by its whole path.
+        folders = sorted((one for one in entries if stat.S_ISDIR(one[1].st_mode)), key=by_name)
+        yield Folder(path, NO_FD, found, folders, [Problem(path, ProblemKind.UNREADABLE, explain(error))])
         return
     try:
         yield Folder(path, fd, found, sorted(entries, key=by_name), left_out=left_out)
