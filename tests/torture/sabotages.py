@@ -96,7 +96,7 @@ SABOTAGES = (
         "            self._store.put(blob_name(blob.hash), blob.pieces)\n            taken",
         "            self._finished.put(StoredBlob(replace(blob, pieces=()), began, 0))\n"
         "            self._store.put(blob_name(blob.hash), blob.pieces)\n            return\n            taken",
-        ("tests/create/test_deaths.py", "tests/create/test_failures.py"),
+        ("tests/torture/test_found_by_campaigns.py",),
     ),
     Sabotage(
         "an export is not read back",
@@ -167,7 +167,7 @@ SABOTAGES = (
         "vaultpy/ops/moment.py",
         "    if (digest.digest(), other.digest()) != (ref.blake3, ref.sha256):",
         "    if False:",
-        ("tests/verify", "tests/create/test_reuse.py", "tests/look"),
+        ("tests/torture/test_found_by_campaigns.py",),
     ),
     Sabotage(
         "prune has no grace for young objects",
@@ -234,6 +234,13 @@ SABOTAGES = (
         ("tests/source/test_target.py",),
     ),
     Sabotage(
+        "a commit may come undone when the power goes",
+        "vaultpy/index/db.py",
+        '"synchronous = EXTRA",',
+        '"synchronous = FULL",',
+        ("tests/torture/test_found_by_campaigns.py",),
+    ),
+    Sabotage(
         "names steer the terminal",
         "vaultpy/cli/text.py",
         "    return _UNSAFE.sub(_escape, text)",
@@ -243,8 +250,8 @@ SABOTAGES = (
     Sabotage(
         "an index that was being replaced is spoiled by its journal",
         "vaultpy/ops/rebuild.py",
-        "    _put_aside(path)\n    fresh.replace(path)",
-        "    fresh.replace(path)",
-        ("tests/index/test_rebuilt_index.py",),
+        "        _put_aside(path)\n        fresh.replace(path)",
+        "        fresh.replace(path)",
+        ("tests/torture/test_found_by_campaigns.py",),
     ),
 )
