@@ -318,6 +318,8 @@ class Taker:
         try:
             return read_xattrs_at(place.folder.fd, place.name or b".")
         except (VanishedError, ReplacedError):
+            if place.kind == Kind.DIRECTORY:
+                return ()  # it has a row of `directories` already, and needs one of `files`; the walk tells that it is gone
             raise
         except SourceError as error:
             self._note(Problem(place.path, ProblemKind.UNREADABLE, f"extended attributes: {error.message}"))

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from vaultpy import chunker
 from vaultpy.chunker import hash_chunk
-from vaultpy.errors import SourceError
+from vaultpy.errors import ReplacedError, SourceError
 from vaultpy.model import ChunkHash, Hole, Problem
 from vaultpy.source.attrs import Xattr, read_xattrs
-from vaultpy.source.failures import to_problem
+from vaultpy.source.failures import to_problem, translate
 from vaultpy.source.flags import FlagReader
 from vaultpy.source.holes import data_between, end_of, find_holes, holes_before, may_have_holes
 from vaultpy.source.read import OPEN, open_regular, read_file, same
@@ -100,6 +100,25 @@ class _Reading:
         return self.given_out + len(self.hashes)
 
 
+def _open_as_it_is(dir_fd: int, expected: Expected) -> int:
+    """The regular file that has the name now: programs save by renaming a new file over the old one.
+
+    Raises ReplacedError where it is something else by now, or changes faster than we look; or another SourceError.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return open_regular(dir_fd, expected.name, expected)
+        except ReplacedError:
+            try:
+                found = os.stat(expected.name, dir_fd=dir_fd, follow_symlinks=False)
+            except OSError as error:
+                raise translate(error) from error
+            if not stat.S_ISREG(found.st_mode):
+                raise
+            expected = expected._replace(st_ino=found.st_ino, st_dev=found.st_dev, st_uid=found.st_uid)
+    return open_regular(dir_fd, expected.name, expected)
+
+
 class BatchReader:
     """Reads batch after batch in one thread; `settle` may be called from another."""
 
@@ -174,7 +193,7 @@ class BatchReader:
         """Read a file of any size, again if it changes meanwhile, and say what happened."""
         expected, first = Expected._make(listed), reading.total
         try:
-            fd = open_regular(dir_fd, expected.name, expected)
+            fd = _open_as_it_is(dir_fd, expected)
             try:
                 after = os.fstat(fd)
                 for _ in range(TRIES):
