@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "create"))
+from machine import Machine, fill, make_machine
 
 NOBODY = 65534
 
@@ -59,3 +63,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root can mount a small disk")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine whose tree holds some files, and that never made a snapshot."""
+    made = make_machine(tmp_path)
+    fill(made.tree)
+    return made

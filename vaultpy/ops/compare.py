@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from vaultpy.index.db import Index
 from vaultpy.index.live import LiveFile, Owners, directories_in, files_in, root_directory
 from vaultpy.index.record import storable_number, storable_time
 from vaultpy.model import Kind, Problem
-from vaultpy.source.listing import join
+from vaultpy.source.listing import Entry, join
 from vaultpy.source.walk import Folder
 
 KINDS = {
@@ -50,6 +50,37 @@ Found = tuple[bytes, os.stat_result, LiveFile | None]
 
 FILES_AT_ONCE = 512
 """Files of one folder that a sink is given at once: a folder can hold a million."""
+
+
+class Stats(Protocol):
+    """What is compared of a path, as os.stat names it."""
+
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ctime_ns(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_uid(self) -> int: ...
+    @property
+    def st_gid(self) -> int: ...
+
+
+IsUnchanged = Callable[[LiveFile, Kind, Stats], bool]
+
+
+class First(Protocol):
+    """Who has a look at a folder before everybody else."""
+
+    def take(
+        self, folder: Folder, directory_id: int, live: dict[bytes, LiveFile], is_unchanged: IsUnchanged
+    ) -> Sequence[Entry]:
+        """Take what is theirs, and its rows out of `live`; returns the entries that are not."""
 
 
 class Sink(Protocol):
@@ -101,10 +132,11 @@ class Comparer:
         # Directories that a folder announced and that are still to come: their ids, and whether they have rows.
         self._coming: dict[bytes, tuple[int, bool]] = {}
         self._sink: Sink
+        self._first: First | None = None
 
-    def compare_all(self, folders: Iterable[Folder], sink: Sink) -> Tally:
-        """Go through all folders of a walk; each call of the sink happens while its folder is open."""
-        self._sink = sink
+    def compare_all(self, folders: Iterable[Folder], sink: Sink, first: First | None = None) -> Tally:
+        """Go through all folders of a walk; each call of the sink, and of `first`, happens while its folder is open."""
+        self._sink, self._first = sink, first
         root = root_directory(self._index, self._source_id)
         self._coming[b"/"] = (self._sink.put_directory(None, b""), False) if root is None else (root, True)
         for folder in folders:
@@ -127,7 +159,10 @@ class Comparer:
         tally.skipped += folder.skipped
         if folder.path == b"/":
             self._compare_entry(Place(folder, directory_id, b"", folder.stat, Kind.DIRECTORY), live.pop(b"", None))
-        for name, found in folder.entries:
+        entries: Sequence[Entry] = folder.entries
+        if self._first is not None:
+            entries = self._first.take(folder, directory_id, live, self._is_unchanged)
+        for name, found in entries:
             old = live.pop(name, None)
             kind = KINDS[found.st_mode & 0o170000]
             if kind == Kind.DIRECTORY:
@@ -162,7 +197,7 @@ class Comparer:
         else:
             self._coming[path] = (known, True)
 
-    def _is_unchanged(self, old: LiveFile, kind: Kind, found: os.stat_result) -> bool:
+    def _is_unchanged(self, old: LiveFile, kind: Kind, found: Stats) -> bool:
         return (
             (old.mtime == found.st_mtime_ns or old.mtime == storable_time(found.st_mtime_ns))
             and (old.ctime == found.st_ctime_ns or (not self._by_ctime and old.ctime is not None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from vaultpy.errors import StoreDenied
 from vaultpy.events import Noticed, OnEvent
@@ -34,11 +35,18 @@ def open_or_make_index(vault: Vault, on_event: OnEvent) -> Index:
     return open_index(vault.paths.index)
 
 
+def database_scratch(vault: Vault) -> Path:
+    """Where copies of databases in use lie until they are read: a folder that is this host's alone."""
+    chosen = vault.config.scratch
+    return vault.paths.scratch if chosen is None else chosen / str(vault.host.id)
+
+
 def clear_scratch(vault: Vault) -> None:
-    """Remove what a dead run left in the scratch folder; the lock is held, so nobody is using it."""
-    if vault.paths.scratch.is_dir():
-        for path in vault.paths.scratch.iterdir():
-            path.unlink()
+    """Remove what a dead run left in the scratch folders; the lock is held, so nobody is using them."""
+    for folder in {vault.paths.scratch, database_scratch(vault)}:
+        if folder.is_dir():
+            for path in folder.iterdir():
+                path.unlink()
 
 
 def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:

@@ -44,15 +44,21 @@ class Leave:
     on_decision: OnDecision | None = None
 
 
+_JOURNALS = ("-wal", "-journal")
+"""What lies beside a database in use (see `sqlite`): left out or not, it says that one is there."""
+
+
 @dataclass(slots=True)
 class Listing:
-    """What was found in a directory; entries and directories in the byte order of their names."""
+    """What was found in a directory; entries and directories in the byte order of their names.  `journals`: names that a
+    database's journal has, and that are left out."""
 
     entries: list[Entry] = field(default_factory=list)
     directories: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     left_out: list[bytes] = field(default_factory=list)
     skipped: int = 0
+    journals: list[bytes] = field(default_factory=list)
 
 
 def list_folder(fd: int, path: bytes, leave: Leave) -> Listing:
@@ -87,6 +93,8 @@ def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: L
                 if leave.on_decision is not None:
                     leave.on_decision(join(path, name), decision)
                 if decision.out:
+                    if entry.name.endswith(_JOURNALS):
+                        listing.journals.append(name)
                     continue
             status = entry.stat(follow_symlinks=False)
         except OSError as error:
@@ -98,6 +106,8 @@ def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: L
         if unwanted is not None and (reason := unwanted(name, status)) is not None:
             if leave.on_decision is not None:
                 leave.on_decision(join(path, name), Decision(True, reason))
+            if entry.name.endswith(_JOURNALS):
+                listing.journals.append(name)
             continue
         kind = status.st_mode & _TYPE
         if kind == stat.S_IFDIR:

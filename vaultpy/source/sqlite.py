@@ -99,13 +99,13 @@ def is_database(fd: int) -> bool:
         raise translate(error) from error
 
 
-def last_change(dir_fd: int, name: bytes, found: os.stat_result) -> int:
-    """When a database was changed last, in nanoseconds: the newest ctime of the file, its -wal and its -journal.
-
-    In WAL mode a commit touches neither the size nor the times of the file itself.  A -wal or -journal that is removed
-    leaves an older time behind, which is another one, too.
-    """
-    return max(one.st_ctime_ns for one in (found, *_stat_beside(dir_fd, name).values()))
+def stat_journals(dir_fd: int, name: bytes) -> dict[bytes, os.stat_result]:
+    """What is there of a database's -wal and -journal, by suffix."""
+    found = {}
+    for suffix in SUFFIXES:
+        with contextlib.suppress(OSError):
+            found[suffix] = os.stat(name + suffix, dir_fd=dir_fd, follow_symlinks=False)
+    return found
 
 
 def capture(place: Place, scratch: Path, waits: Waits = Waits()) -> int:
@@ -115,7 +115,7 @@ def capture(place: Place, scratch: Path, waits: Waits = Waits()) -> int:
     """
     _make_room(place, scratch)
     try:
-        fd, target = tempfile.mkstemp(dir=scratch, prefix="db-")
+        fd, target = tempfile.mkstemp(dir=scratch, prefix="database-")
     except OSError as error:
         raise NotCaptured(f"scratch folder {scratch}: {os.strerror(error.errno or 0).lower()}") from error
     try:
@@ -153,13 +153,16 @@ def _copy_files(place: Place, target: str) -> bool:
 
 def _make_room(place: Place, scratch: Path) -> None:
     """Raises NotCaptured where the copy, and what bringing in a -wal adds to it, would not leave room in the folder."""
-    beside = sum(found.st_size for found in _stat_beside(place.dir_fd, place.name).values())
-    needed = place.stat.st_size + 2 * beside + MARGIN
+    journals = sum(found.st_size for found in stat_journals(place.dir_fd, place.name).values())
+    needed = place.stat.st_size + 2 * journals + MARGIN
     try:
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        room = os.statvfs(scratch)
+        room, folder = os.statvfs(scratch), os.stat(scratch)
     except OSError as error:
         raise NotCaptured(f"scratch folder {scratch}: {os.strerror(error.errno or 0).lower()}") from error
+    if folder.st_uid != os.geteuid() or folder.st_mode & 0o022:
+        # Whoever can rename there could have us write to a file of their choice.
+        raise NotCaptured(f"scratch folder {scratch}: others can write there")
     if room.f_bavail * room.f_frsize < needed:
         free = format_size(room.f_bavail * room.f_frsize)
         raise NotCaptured(f"copying it takes {format_size(needed)}, and {scratch} has {free} free")
@@ -190,14 +193,6 @@ def forget_super_journal(path: str) -> None:
                 file.truncate(0)
     except FileNotFoundError:
         return
-
-
-def _stat_beside(dir_fd: int, name: bytes) -> dict[bytes, os.stat_result]:
-    found = {}
-    for suffix in SUFFIXES:
-        with contextlib.suppress(OSError):
-            found[suffix] = os.stat(name + suffix, dir_fd=dir_fd, follow_symlinks=False)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

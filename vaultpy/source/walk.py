@@ -22,6 +22,7 @@ from vaultpy.source.filters import CACHE_TAG, Decision, Filter, compile_filter, 
 from vaultpy.source.ignore import Layer, read_ignore_files, verdict_within
 from vaultpy.source.listing import Entry, Leave, Listing, OnDecision, by_name, join, keep_only, list_folder
 from vaultpy.source.roots import Found, Roots
+from vaultpy.source.sqlite import stat_journals
 from vaultpy.source.statx import Statx
 from vaultpy.units import format_size
 
@@ -47,6 +48,8 @@ class Folder:
     """Paths of this program's own things (`WalkOptions.skip`): to be said aloud."""
     skipped: int = 0
     """Sockets and other things that hold nothing."""
+    journals: list[bytes] = field(default_factory=list)
+    """Names that a database's journal has, and that are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,9 @@ def _on_the_way(ancestor: Found, roots: Roots, options: WalkOptions) -> Iterator
         yield Folder(path, NO_FD, found, folders, [Problem(path, ProblemKind.UNREADABLE, explain(error))])
         return
     try:
-        yield Folder(path, fd, found, sorted(entries, key=by_name), left_out=left_out)
+        files = [name for name, seen in entries if stat.S_ISREG(seen.st_mode)]
+        journals = [name + suffix for name in files for suffix in stat_journals(fd, name)]
+        yield Folder(path, fd, found, sorted(entries, key=by_name), left_out=left_out, journals=journals)
     finally:
         os.close(fd)
 
@@ -169,7 +174,9 @@ def _visit(
     listing, layers = _list(tree, fd, path, layers)
     if _replaced(expected, found):
         listing.problems.append(Problem(path, ProblemKind.CHANGED, "another folder has the name since it was listed"))
-    folder = Folder(path, fd, found, listing.entries, listing.problems, listing.left_out, listing.skipped)
+    folder = Folder(
+        path, fd, found, listing.entries, listing.problems, listing.left_out, listing.skipped, listing.journals
+    )
     return folder, _on_this_file_system(tree, path, listing.directories), layers
 
 
