@@ -24,14 +24,17 @@ from vaultpy.index.snapshots import Counts, SnapshotRow, State, ensure_source, f
 from vaultpy.lock import hold_lock
 from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
 from vaultpy.ops.changed import has_changed
-from vaultpy.ops.compare import Comparer, Tally
+from vaultpy.ops.commands import CommandSink, commands_of, with_commands, with_top
+from vaultpy.ops.compare import Comparer, Sink, Tally
+from vaultpy.ops.databases import DatabaseTaker, choose_databases
 from vaultpy.ops.crew import Crew, default_workers
 from vaultpy.ops.hooks import Hooks, Outcome, Status
-from vaultpy.ops.prepare import clear_scratch, open_or_make_index, own_things, prepare
+from vaultpy.ops.prepare import clear_scratch, database_scratch, open_or_make_index, own_things, prepare
 from vaultpy.ops.publish import Draft, Lost, confirm, look_again, publish, publish_partial
 from vaultpy.ops.put import Putter
 from vaultpy.ops.scope import walk_options
 from vaultpy.ops.seal import SealSettings
+from vaultpy.ops.stream import Streams
 from vaultpy.ops.survey import list_marked, present_blobs
 from vaultpy.ops.take import Taker
 from vaultpy.ops.vet import vet_roots
@@ -149,7 +152,7 @@ def _create_one(
     source_id, source_uuid = ensure_source(index, source.name, vault.host.id, started // 1_000_000, vault.random)
     roots = plan_roots(source.paths, one_file_system=source.one_file_system)
     problems = [*roots.problems, *vet_roots(index, source_id, roots)]
-    if len({one.path for one in problems}) >= len(roots.roots) + len(roots.problems):
+    if not source.commands and len({one.path for one in problems}) >= len(roots.roots) + len(roots.problems):
         raise SourceError(
             f"source {source.name}: none of its paths can be read ({_reasons(problems)})", hint="no snapshot was made"
         )
@@ -158,6 +161,7 @@ def _create_one(
     subject = _Subject(source, source_id, source_uuid, started)
     attempt = _Attempt(vault, index, subject, options, on_event)
     problems = [*told, *problems]
+    roots = with_top(roots) if source.commands else roots
     unmended = find_unmended(index, source_id)
     if unmended is not None:
         return attempt.create(unmended[0], roots, problems, repairs=unmended[1])
@@ -262,11 +266,38 @@ class _Attempt:
         # Leaving ends the putter first: a crew that still seals then hears at once that nobody takes its blobs.
         with closing(taker), crew, putter:
             taker.read_with(crew)
-            comparer.compare_all(self._tell(walk(roots, options)), taker)
+            streams = Streams(
+                recorder,
+                owners,
+                comparer.tally,
+                lambda hash, data: crew.here.sealer.add(hash, data),
+                taker.folder_done,
+                clock=vault.clock,
+                on_event=self._on_event,
+            )
+            self._compare(comparer, taker, streams, self._tell(walk(roots, options)))
             taker.finish()
         self._new_bytes += taker.taken.new_bytes
         self._stored_bytes += taker.taken.stored_bytes
         return comparer.tally, recorder.stored
+
+    def _compare(self, comparer: Comparer, taker: Taker, streams: Streams, folders: Iterator[Folder]) -> None:
+        """Compare everything, databases and commands' outputs too, and have what changed taken."""
+        source, vault = self._subject.config, self._vault
+        databases = None
+        if source.sqlite == "consistent":
+            databases = DatabaseTaker(
+                choose_databases(source.databases, source.paths),
+                database_scratch(vault),
+                streams,
+                by_ctime=source.compare not in ("no-ctime", "size-mtime"),
+            )
+        sink: Sink = taker
+        if source.commands:
+            commands = commands_of(source.commands, self._options.environment, source.name)
+            folders = with_commands(folders, commands.commands, vault.clock())
+            sink = CommandSink(taker, commands, streams)
+        comparer.compare_all(folders, sink, databases)
 
     def _tell(self, folders: Iterator[Folder]) -> Iterator[Folder]:
         """The folders of a walk; what could not be looked at is told as it is met."""
