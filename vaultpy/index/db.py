@@ -1,8 +1,9 @@
 """Opening, creating and upgrading the index; transactions.
 
-SQLAlchemy Core owns the schema, the engine and the connection; statements run as SQL through the driver, in bulk with
-plain tuples, because a million rows pass here.  One connection writes, in transactions begun IMMEDIATE, so that a second
-writer waits (busy timeout) instead of failing in the middle.
+SQLAlchemy Core owns the schema; it is imported only where tables are made, because that takes longer than listing a
+thousand snapshots.  Statements run as SQL through the driver, in bulk with plain tuples, because a million rows pass here.
+One connection writes, in transactions begun IMMEDIATE, so that a second writer waits (busy timeout) instead of failing in
+the middle.
 """
 
 from __future__ import annotations
@@ -15,13 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy
-from sqlalchemy import event
-from sqlalchemy.pool import StaticPool
-
 from vaultpy.durable import sync_folder
 from vaultpy.errors import IndexDatabaseError, OtherVersion
-from vaultpy.index import schema
 
 REVISION = "0002"
 """The newest migration: what `create_index` makes and what every other database is brought to."""
@@ -37,14 +33,9 @@ Params = Sequence[Any] | Mapping[str, Any]
 class Index:
     """An open index.  Not for several threads: its one connection belongs to the thread that opened it."""
 
-    def __init__(self, path: Path, engine: sqlalchemy.Engine) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        self._engine = engine
-        with _translated(path):
-            self._connection = engine.connect()
-        raw = self._connection.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        self._raw: sqlite3.Connection = raw
+        self._raw = connection
 
     def rows(self, sql: str, params: Params = ()) -> list[Any]:
         """All rows of a query, as tuples."""
@@ -113,8 +104,7 @@ class Index:
 
     def close(self) -> None:
         with _translated(self.path):
-            self._connection.close()
-            self._engine.dispose()
+            self._raw.close()
 
     def __enter__(self) -> Index:
         return self
@@ -129,7 +119,7 @@ def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise IndexDatabaseError(f"index {path} cannot be created: {error.strerror}") from error
-    index = Index(path, _engine(path, "rwc"))
+    index = Index(path, _connect(path, "rwc"))
     with index.transaction():
         _create_tables(index)
         index.run_many("INSERT INTO meta VALUES (?, ?)", (meta or {}).items())
@@ -141,7 +131,7 @@ def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
 
 def create_scratch(path: Path) -> Index:
     """Make an index at `path` for what is lost with the process anyway: nothing of it is ever synced."""
-    index = Index(path, _engine(path, "rwc"))
+    index = Index(path, _connect(path, "rwc"))
     index.run("PRAGMA synchronous = OFF")
     with index.transaction():
         _create_tables(index)
@@ -157,7 +147,7 @@ def open_index(path: Path, *, read_only: bool = False) -> Index:
         raise IndexDatabaseError(f"index {path} does not exist", hint="bring it back with: vaultpy index rebuild")
     if read_only:
         return _open_read_only(path)
-    index = Index(path, _engine(path, "rw"))
+    index = Index(path, _connect(path, "rw"))
     try:
         revision = _revision(index)
         if revision == REVISION:
@@ -169,14 +159,14 @@ def open_index(path: Path, *, read_only: bool = False) -> Index:
     from vaultpy.index.upgrade import upgrade  # alembic costs 260 ms
 
     upgrade(path, revision)
-    return Index(path, _engine(path, "rw"))
+    return Index(path, _connect(path, "rw"))
 
 
 def _open_read_only(path: Path) -> Index:
     if os.path.exists(f"{path}-journal") and os.access(path, os.W_OK):
         # What a crash left half done can only be rolled back by a writer; nothing else happens here.
-        Index(path, _engine(path, "rw")).close()
-    index = Index(path, _engine(path, "ro"))
+        Index(path, _connect(path, "rw")).close()
+    index = Index(path, _connect(path, "ro"))
     try:
         revision = _revision(index)
         if revision != REVISION:
@@ -200,30 +190,37 @@ def _revision(index: Index) -> str:
 
 
 def _create_tables(index: Index) -> None:
+    from sqlalchemy.dialects import sqlite  # costs 110 ms
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    from vaultpy.index import schema
+
+    dialect = sqlite.dialect()
     for table in schema.metadata.sorted_tables:
-        index.run(str(sqlalchemy.schema.CreateTable(table).compile(index._engine)))
+        index.run(str(CreateTable(table).compile(dialect=dialect)))
         for extra in sorted(table.indexes, key=lambda i: str(i.name)):
-            index.run(str(sqlalchemy.schema.CreateIndex(extra).compile(index._engine)))
+            index.run(str(CreateIndex(extra).compile(dialect=dialect)))
     for name, select in schema.VIEWS.items():
         index.run(f"CREATE VIEW {name} AS {select}")
 
 
-def _engine(path: Path, mode: str) -> sqlalchemy.Engine:
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"file:{_uri_quote(str(path.absolute()))}?mode={mode}"
-    engine = sqlalchemy.create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=256),
-        poolclass=StaticPool,
-    )
-    event.listen(engine, "connect", _configure)
-    return engine
+    with _translated(path):
+        raw = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=256)
+        try:
+            _configure(raw)
+        except BaseException:
+            raw.close()
+            raise
+    return raw
 
 
 def _uri_quote(text: str) -> str:
     return text.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _configure(raw: sqlite3.Connection, _record: object) -> None:
+def _configure(raw: sqlite3.Connection) -> None:
     for pragma in (
         f"busy_timeout = {BUSY_MS}",
         f"journal_mode = {'WAL' if sqlite3.sqlite_version_info >= WAL_SINCE else 'DELETE'}",
@@ -241,14 +238,13 @@ def _configure(raw: sqlite3.Connection, _record: object) -> None:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, sqlalchemy.exc.DBAPIError) as error:
+    except sqlite3.Error as error:
         raise _failure(path, error) from error
 
 
-def _failure(path: Path, error: Exception) -> IndexDatabaseError:
-    cause = getattr(error, "orig", None) or error
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    return IndexDatabaseError(f"index {path} failed: {cause}", hint=_HINTS.get(code))
+def _failure(path: Path, error: sqlite3.Error) -> IndexDatabaseError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return IndexDatabaseError(f"index {path} failed: {error}", hint=_HINTS.get(code))
 
 
 _HINTS = {
