@@ -6,12 +6,16 @@ An object is a blob by its hash (32 bytes) or an export by its UUID (16 bytes); 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from uuid import UUID
 
 from vaultpy.index.db import Index
+from vaultpy.index.snapshots import State
 from vaultpy.model import SnapshotId
+
+MISSING = "missing"
+"""The damage of what a listing does not show."""
 
 ObjectKey = bytes
 """A blob's hash, or the bytes of an export's UUID."""
@@ -63,6 +67,33 @@ def damaged_blobs(index: Index) -> frozenset[int]:
     return frozenset(row[0] for row in rows)
 
 
+def note_listing(index: Index, listed: Set[int], now: int) -> None:
+    """Remember which blobs that complete snapshots need a whole listing did not show, by the ids of those that it showed as
+    they should be; and forget it of those that it did, or that nothing needs any more."""
+    missing = {id: hash for id, hash in index.rows("SELECT id, hash FROM blobs") if id not in listed}
+    needed = {hash for id, hash in missing.items() if index.row(_NEEDED_BLOB, (State.COMPLETE, id)) is not None}
+    _note_missing(index, needed, "SELECT 1 FROM blobs WHERE hash = ?", now)
+
+
+def note_exports(index: Index, listed: Set[ObjectKey], now: int) -> None:
+    """The same for exports, by the keys of those that a listing showed as they should be."""
+    used = {row[0] for row in index.rows(_NEEDED_EXPORTS, (State.COMPLETE,))}
+    _note_missing(index, used - listed, "SELECT 1 FROM exports WHERE id = ?", now)
+
+
+def _note_missing(index: Index, missing: Set[ObjectKey], known: str, now: int) -> None:
+    """What is missing of one kind of object; `known` tells whether the index knows an object as one of that kind."""
+    before = {
+        one.object
+        for one in damaged_objects(index)
+        if one.damage == MISSING and index.row(known, (one.object,)) is not None
+    }
+    if before != missing:
+        with index.transaction():
+            clear_damage(index, before - missing)
+            note_damage(index, ((key, MISSING) for key in missing - before), now)
+
+
 def snapshots_hurt(index: Index, objects: Iterable[ObjectKey]) -> dict[SnapshotId, int]:
     """The snapshots that the index knows to need some of these objects, each with how many of them."""
     index.run("DROP TABLE IF EXISTS temp.hurt")
@@ -70,6 +101,13 @@ def snapshots_hurt(index: Index, objects: Iterable[ObjectKey]) -> dict[SnapshotI
     index.run_many("INSERT OR IGNORE INTO temp.hurt VALUES (?)", ((one,) for one in objects))
     return {SnapshotId(UUID(bytes=row[0])): int(row[1]) for row in index.rows(_HURT)}
 
+
+_NEEDED_BLOB = """
+    SELECT 1 FROM snapshot_blobs t WHERE t.blob_id = ?2 AND EXISTS (SELECT 1 FROM snapshots s WHERE s.source_id = t.source_id
+    AND s.state = ?1 AND s.seq >= t.first_seq AND (t.last_seq IS NULL OR s.seq <= t.last_seq))"""
+
+_NEEDED_EXPORTS = """
+    SELECT DISTINCT e.export_id FROM snapshot_exports e JOIN snapshots s ON s.id = e.snapshot_id WHERE s.state = ?"""
 
 _RIGHT = """
     INSERT INTO checks (object, read_at) VALUES (?1, ?2) ON CONFLICT (object) DO UPDATE SET read_at = ?2,

@@ -34,6 +34,12 @@ def find_blobs(index: Index, listed: Iterable[tuple[BlobHash, int]]) -> set[int]
     return found
 
 
+def find_ids(index: Index, hashes: Iterable[BlobHash]) -> set[int]:
+    """The ids of those blobs that the index knows."""
+    rows = (index.row("SELECT id FROM blobs WHERE hash = ?", (hash,)) for hash in hashes)
+    return {row[0] for row in rows if row is not None}
+
+
 def find_reuse(index: Index, key_id: KeyId, present: Collection[int]) -> Reuse:
     """What a run may build on; `present`: the blobs that were listed whole and that no purge record names."""
     held = {row[0] for row in index.rows(_HELD, (State.COMPLETE,))}

@@ -26,16 +26,17 @@ from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
 from vaultpy.ops.changed import has_changed
 from vaultpy.ops.commands import CommandSink, commands_of, with_commands, with_top
 from vaultpy.ops.compare import Comparer, Sink, Tally
-from vaultpy.ops.databases import DatabaseTaker, choose_databases
 from vaultpy.ops.crew import Crew, default_workers
+from vaultpy.ops.databases import DatabaseTaker, choose_databases
 from vaultpy.ops.hooks import Hooks, Outcome, Status
+from vaultpy.ops.mend import mend_snapshots
 from vaultpy.ops.prepare import clear_scratch, database_scratch, open_or_make_index, own_things, prepare
 from vaultpy.ops.publish import Draft, Lost, confirm, look_again, publish, publish_partial
 from vaultpy.ops.put import Putter
 from vaultpy.ops.scope import walk_options
 from vaultpy.ops.seal import SealSettings
 from vaultpy.ops.stream import Streams
-from vaultpy.ops.survey import list_marked, present_blobs
+from vaultpy.ops.survey import usable_blobs
 from vaultpy.ops.take import Taker
 from vaultpy.ops.vet import vet_roots
 from vaultpy.ops.wire import Setup
@@ -107,7 +108,10 @@ def create_snapshots(
         clear_scratch(vault)
         index = stack.enter_context(open_or_make_index(vault, on_event))
         options = replace(options, sighted=prepare(vault, index, on_event))
-        return [_create_or_note(vault, index, source, options, on_event) for source in sources]
+        made = [_create_or_note(vault, index, source, options, on_event) for source in sources]
+        if options.sighted:
+            mend_snapshots(vault, index, on_event)
+        return made
 
 
 def _create_or_note(
@@ -229,7 +233,7 @@ class _Attempt:
         elif not self._options.sighted:
             present = frozenset()
         else:
-            present = present_blobs(self._vault.store, self._index, list_marked(self._vault.store)) - lost
+            present = usable_blobs(self._vault.store, self._index, self._vault.clock()) - lost
         return find_reuse(self._index, self._vault.key.id, present)
 
     def _take_all(self, run: Run, roots: Roots, reuse: Reuse) -> tuple[Tally, frozenset[int]]:
@@ -260,7 +264,7 @@ class _Attempt:
             birth_times=self._subject.config.birth_times,
         )
         settings = SealSettings(vault.config.compression, vault.config.blob_size)
-        setup = Setup((vault.key.recipient,), settings, self._subject.config.birth_times)
+        setup = Setup((vault.key.recipient,), settings, vault.paths.scratch, self._subject.config.birth_times)
         crew = Crew(setup, default_workers(), taker.take_part, putter.send, random=vault.random)
         options = walk_options(self._subject.config, own_things(vault.paths, vault.store))
         # Leaving ends the putter first: a crew that still seals then hears at once that nobody takes its blobs.

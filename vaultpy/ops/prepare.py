@@ -7,9 +7,10 @@ from pathlib import Path
 
 from vaultpy.errors import StoreDenied
 from vaultpy.events import Noticed, OnEvent
+from vaultpy.index.checks import note_exports
 from vaultpy.index.db import Index, create_index, open_index
 from vaultpy.index.intervals import drop_unheld
-from vaultpy.index.snapshots import State, all_snapshots, forget_snapshots, unconfirmed
+from vaultpy.index.snapshots import State, all_exports, all_snapshots, forget_snapshots, unconfirmed
 from vaultpy.ops.publish import confirm, finish_unconfirmed
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.survey import list_metadata, refuse_unknown, unknown_own_snapshots
@@ -77,6 +78,9 @@ def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
         with index.transaction():
             forget_snapshots(index, gone)
         drop_unheld(index)
+    listed = {id: info.size for id, info in metadata.exports.items()}
+    shown = {ref.id.bytes for ref in all_exports(index) if listed.get(ref.id) == ref.size}
+    note_exports(index, shown, vault.clock())
     return True
 
 

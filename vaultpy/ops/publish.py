@@ -16,6 +16,7 @@ from pathlib import Path
 import vaultpy
 from vaultpy.errors import DamageError, IndexDatabaseError, ObjectExists, StoreContradiction, StoreDenied
 from vaultpy.export import WrittenExport, read_sql, write_export
+from vaultpy.index.checks import damaged_objects
 from vaultpy.index.db import Index
 from vaultpy.index.dump import delta_lines, whole_lines
 from vaultpy.index.homes import homeless, homes_at, open_homes, refresh_homes
@@ -99,7 +100,7 @@ def publish(vault: Vault, index: Index, run: Run, draft: Draft, allowed: frozens
     with index.transaction():
         refresh_homes(index, run, whole=not base)
     _check_homes(index, run, allowed, whole=not base)
-    chain = [*base, _put_export(vault, index, run, snapshot, draft.problems, whole=not base)]
+    chain = [*base, put_export(vault, index, run, snapshot, draft.problems, whole=not base)]
     manifest = _manifest(vault, index, snapshot, draft, [ref for ref, _ in chain])
     message = encode(manifest)
     signature = sign(vault.host.signing_key, message, MANIFEST_NAMESPACE)
@@ -226,7 +227,7 @@ def _snapshot_row(vault: Vault, run: Run, draft: Draft, index: Index) -> Snapsho
     if run.parent_seq is not None:
         parent = complete_snapshot_at(index, run.source_id, run.parent_seq).id
     return SnapshotRow(
-        id=SnapshotId(uuid7(_id_time(index, run, now // 1_000_000), vault.random(10))),
+        id=SnapshotId(uuid7(id_time(index, run, now // 1_000_000), vault.random(10))),
         source=draft.source,
         source_name=draft.source_name,
         host=vault.host.id,
@@ -245,7 +246,7 @@ def _snapshot_row(vault: Vault, run: Run, draft: Draft, index: Index) -> Snapsho
     )
 
 
-def _id_time(index: Index, run: Run, now_ms: int) -> int:
+def id_time(index: Index, run: Run, now_ms: int) -> int:
     """Milliseconds for a new snapshot's id: above those that this run published before, whatever the clock says, because of
     one sequence the ids tell which mends which."""
     last = index.value("SELECT max(id) FROM snapshots WHERE source_id = ? AND seq = ?", (run.source_id, run.seq))
@@ -263,13 +264,14 @@ def _chain_to_extend(vault: Vault, index: Index, run: Run) -> list[tuple[ExportR
     if sum(ref.size for ref, _ in chain[1:]) * 2 >= chain[0][0].size:
         return []
     try:
+        bad = {one.object for one in damaged_objects(index)}
         there: Metadata = list_metadata(vault.store)
         marked: Marked = list_marked(vault.store)
     except StoreDenied:
         return []  # a chain that cannot be seen is not built on
     for ref, _ in chain:
         info = there.exports.get(ref.id)
-        if info is None or info.size != ref.size or ref.id in marked.exports:
+        if info is None or info.size != ref.size or ref.id in marked.exports or ref.id.bytes in bad:
             return []
     return chain if parent.id in there.manifests else []
 
@@ -285,7 +287,7 @@ def _check_homes(index: Index, run: Run, allowed: frozenset[int], *, whole: bool
         )
 
 
-def _put_export(
+def put_export(
     vault: Vault, index: Index, run: Run, snapshot: SnapshotRow, problems: Sequence[Problem], *, whole: bool
 ) -> tuple[ExportRef, int]:
     """Write, put and read back the export of a snapshot."""
@@ -383,7 +385,10 @@ __all__ = [
     "confirm",
     "fetch_pieces",
     "finish_unconfirmed",
+    "id_time",
     "look_again",
     "publish",
     "publish_partial",
+    "put_export",
+    "put_manifest",
 ]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vaultpy.errors import DamageError, IndexBehind, ObjectNotFound, StoreFormatError
+from vaultpy.index.checks import damaged_blobs, note_listing
 from vaultpy.index.db import Index
-from vaultpy.index.reuse import find_blobs
+from vaultpy.index.reuse import find_blobs, find_ids
 from vaultpy.index.snapshots import all_snapshots
 from vaultpy.manifest import open_manifest
 from vaultpy.model import BlobHash, ExportId, SnapshotId
@@ -95,11 +96,13 @@ def listed_blobs(store: Store) -> Iterator[tuple[BlobHash, int]]:
             yield hash, info.size
 
 
-def present_blobs(store: Store, index: Index, marked: Marked) -> frozenset[int]:
-    """Ids of the indexed blobs that one whole listing shows as they should be, and that no record names."""
-    return frozenset(
-        find_blobs(index, ((hash, size) for hash, size in listed_blobs(store) if hash not in marked.blobs))
-    )
+def usable_blobs(store: Store, index: Index, now: int) -> frozenset[int]:
+    """Ids of the indexed blobs that one whole listing shows as they should be, that no record names, and that no
+    verification found damaged since.  What the listing does not show and snapshots need is remembered."""
+    marked = list_marked(store)
+    listed = find_blobs(index, listed_blobs(store))
+    note_listing(index, listed, now)
+    return frozenset(listed - find_ids(index, marked.blobs) - damaged_blobs(index))
 
 
 def unknown_own_snapshots(vault: Vault, index: Index, metadata: Metadata) -> list[SnapshotId]:
