@@ -17,7 +17,7 @@ from vaultpy.index.dump import delta_lines, whole_lines
 from vaultpy.index.homes import has_moved, homes_at, open_homes
 from vaultpy.index.intervals import drop_unheld
 from vaultpy.index.load import Expected, apply_export, start_chain
-from vaultpy.index.needed import PieceRow, file_of, needed_blobs, pieces_in, want_all, want_chosen
+from vaultpy.index.needed import PieceRow, file_of, needed_blobs, pieces_in, settle, want_all, want_chosen
 from vaultpy.index.runs import last_move
 from vaultpy.index.snapshots import SnapshotRow, forget_snapshots
 from vaultpy.index.sound import check_sound
@@ -51,6 +51,7 @@ def contents_at(index: Index, source_id: int, seq: int) -> dict[bytes, list[tupl
 
 
 def wanted_contents(moment: Moment) -> dict[bytes, list[tuple[int, bytes]]]:
+    settle(moment)
     directories = read_tree(moment)
     files = moment.index.rows("SELECT directory_id, name FROM temp.wanted WHERE kind = ?", (Kind.FILE,))
     found: dict[bytes, list[tuple[int, bytes]]] = {directories.path(*file): [] for file in files}

@@ -26,7 +26,8 @@ class Site:
 
     def restore(self, *paths: Path, **options: object) -> Restored:
         named = tuple(os.fsencode(path) for path in paths)
-        asked = RestoreOptions(named, ApplyOptions(privileges=True), **options)  # type: ignore[arg-type]
+        apply = ApplyOptions(privileges=True, sparse=bool(options.pop("sparse", False)))
+        asked = RestoreOptions(named, apply, **options)  # type: ignore[arg-type]
         return restore(
             self.machine.reader(), self.machine.newest(), os.fsencode(self.target), asked, lambda event: None
         )

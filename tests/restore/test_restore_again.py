@@ -14,6 +14,7 @@ from restoring import Site
 from vaultpy.chunker import hash_chunk
 from vaultpy.errors import StoreUnavailable
 from vaultpy.ops.extra import Zone
+from vaultpy.ops.finish import Finisher
 from vaultpy.ops.present import Fate, Overwrite
 from vaultpy.source.target import TEMPORARY
 
@@ -234,3 +235,32 @@ def test_delete_spares_what_vaultpy_needs(site: Site) -> None:
     assert zone.spares(b"/target/home/backup") and zone.spares(b"/target/home/backup/store")
     assert not zone.spares(b"/target/home/backup/storeroom") and not zone.spares(b"/target/home/other")
     assert zone.covers(b"/home") and zone.covers(b"/home/a") and not zone.covers(b"/") and not zone.covers(b"/homes")
+
+
+def test_verify_reads_back_what_was_written(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert site.restore(verify=True).failed == ()
+    finish = Finisher.finish
+
+    def spoil(self: Finisher, *arguments: object) -> None:
+        finish(self, *arguments)  # type: ignore[arg-type]
+        for name in ("large", "folder1/file1"):
+            found = (site.back / name).stat()
+            with (site.back / name).open("r+b") as file:
+                file.write(b"spoilt")
+            os.utime(site.back / name, ns=(found.st_mtime_ns, found.st_mtime_ns))
+
+    monkeypatch.setattr(Finisher, "finish", spoil)
+    failed = {os.path.basename(path) for path, _ in site.restore(verify=True).failed}
+    assert failed == {b"large", b"file1"}
+
+
+def test_zeros_become_holes_where_asked_for(site: Site) -> None:
+    tree = site.machine.tree
+    (tree / "small zeros").write_bytes(b"a" + bytes(100_000) + b"b")
+    (tree / "large zeros").write_bytes(bytes(5 << 20) + b"end" + bytes(3 << 20))
+    site.machine.snapshot()
+    site.restore(sparse=True)
+    assert look(site.back) == look(tree)
+    assert (site.back / "small zeros").stat().st_blocks * 512 < 50_000
+    assert (site.back / "large zeros").stat().st_blocks * 512 < 2 << 20
+    assert (site.back / "large").stat().st_blocks * 512 >= 12 << 20

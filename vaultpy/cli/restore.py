@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +22,19 @@ from vaultpy.cli.text import json_bytes, printable
 from vaultpy.units import format_size
 
 if TYPE_CHECKING:
-    from vaultpy.ops.restore import Restored
+    from vaultpy.ops.restore import Restored, RestoreOptions
 
-FAILURES_SHOWN = 100
+SHOWN = 100
+"""Paths of each kind that are named; --json names all."""
+
+_PLANNED = (
+    ("create", "to make"),
+    ("replace", "to replace"),
+    ("mend", "to get other metadata"),
+    ("keep", "right as they are"),
+    ("leave", "to be left alone"),
+)
+_HINTS = {"privilege": " (as root, --privileged does)"}
 
 
 @command(
@@ -31,12 +43,39 @@ FAILURES_SHOWN = 100
     example="""\
 vaultpy snapshot restore latest /tmp/back --identity key.txt
 vaultpy snapshot restore home@2024-05-01 /tmp/back '/home/ada/*.txt' --identity key.txt
+vaultpy snapshot restore latest / /home/ada/work --delete --dry-run
 vaultpy snapshot restore latest / --store s3://backups/laptop --identity key.txt""",
+    document="""\
+An object: `snapshot`, `files` and `bytes` written, `failed` (objects of `path` and `why`), `missed` (metadata that the target
+did not take: kind to count), `fates` (what was, or with --dry-run would be, done with paths where something was: `create`,
+`replace`, `mend`, `keep`, `leave` to count), `deleted` (paths) and `dry_run`.""",
 )
 @snapshot_argument
 @click.argument("target", type=RAW_PATH)
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=RAW_PATH)
 @source_option
+@click.option(
+    "--overwrite",
+    type=click.Choice(["always", "if-changed", "if-newer", "never"]),
+    default="if-changed",
+    show_default=True,
+    help="What to do with a file that is there: `if-changed` believes size and time, `always` reads it.",
+)
+@click.option("--delete", is_flag=True, help="Remove from restored folders what the snapshot does not have.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--verify", is_flag=True, help="Read everything back afterwards.")
+@click.option(
+    "--owner",
+    type=click.Choice(["name", "number", "none"]),
+    default="name",
+    show_default=True,
+    help="Whose the files shall be: who has the owner's name here, the number, or ours.",
+)
+@click.option(
+    "--xattr", "include", metavar="PATTERN", multiple=True, help="Only extended attributes named so; repeatable."
+)
+@click.option("--no-xattr", "exclude", metavar="PATTERN", multiple=True, help="None that are named so; repeatable.")
+@click.option("--sparse", is_flag=True, help="Make holes of blocks of zeros.")
 @click.option("--privileged", is_flag=True, help="Give setuid, setgid, capabilities and devices back, too (as root).")
 @identity_option
 @signer_option
@@ -46,23 +85,24 @@ def restore(
     target: bytes,
     paths: tuple[bytes, ...],
     source: str | None,
-    privileged: bool,
     identities: tuple[Path, ...],
     signers: tuple[str, ...],
+    dry_run: bool,
+    **how: Any,
 ) -> int | None:
     """Write the files of SNAPSHOT below TARGET, all or those that PATHs name.
 
     A file lies at TARGET/its absolute path afterwards; TARGET `/` is in place. PATH is an original absolute path (a
-    folder stands for all below it), or a glob. Needs no configuration and no index where --store is given. Exit code 4:
-    something could not be brought back.
+    folder stands for all below it), or a glob. What is right already is not fetched, so a restore that was interrupted is
+    simply run again. Needs no configuration and no index where --store is given. Exit code 4: something could not be
+    brought back.
     """
     from vaultpy.ops.catalog import read_catalog
     from vaultpy.ops.reader import open_reader
     from vaultpy.ops.resolve import resolve_snapshot
-    from vaultpy.ops.restore import RestoreOptions
     from vaultpy.ops.restore import restore as operate
-    from vaultpy.source.apply import ApplyOptions
 
+    options = _options(paths, dry_run, how)
     with open_reader(
         run.config_or_store(),
         identity_files=identities,
@@ -72,23 +112,61 @@ def restore(
     ) as reader:
         entry = resolve_snapshot(read_catalog(reader), snapshot, source)
         with run.output.following() as on_event:
-            back = operate(reader, entry, target, RestoreOptions(paths, ApplyOptions(privileges=privileged)), on_event)
-    for path, why in back.failed[:FAILURES_SHOWN]:
-        run.output.warn(f"{printable(path)}: {why}")
-    if len(back.failed) > FAILURES_SHOWN:
-        run.output.warn(f"and {len(back.failed) - FAILURES_SHOWN} more")
-    for kind, count in sorted(back.missed.items()):
-        hint = " (as root, --privileged does)" if kind == "privilege" and not privileged else ""
-        run.output.warn(f"{kind}: could not be given back to {count} files here{hint}")
-    run.output.done(_document(back), f"{back.files} files, {format_size(back.bytes)} from {back.snapshot}")
+            back = operate(reader, entry, target, options, on_event)
+    _show(run, back, dry_run, privileged=how["privileged"])
     return 4 if back.failed else None
 
 
-def _document(back: Restored) -> dict[str, object]:
+def _options(paths: tuple[bytes, ...], dry_run: bool, how: dict[str, Any]) -> RestoreOptions:
+    from vaultpy.ops.present import Overwrite
+    from vaultpy.ops.restore import RestoreOptions
+    from vaultpy.source.apply import ApplyOptions, OwnerPolicy
+
+    apply = ApplyOptions(
+        OwnerPolicy(how["owner"]),
+        privileges=how["privileged"],
+        include=tuple(map(os.fsencode, how["include"])),
+        exclude=tuple(map(os.fsencode, how["exclude"])),
+        sparse=how["sparse"],
+    )
+    return RestoreOptions(paths, apply, Overwrite(how["overwrite"]), how["delete"], dry_run, how["verify"])
+
+
+def _show(run: Run, back: Restored, dry_run: bool, *, privileged: bool) -> None:
+    _name([f"{printable(path)}: {why}" for path, why in back.failed], run.output.warn)
+    for kind, count in sorted(back.missed.items()):
+        hint = "" if privileged else _HINTS.get(kind, "")
+        run.output.warn(f"{kind}: could not be given back to {count} files here{hint}")
+    if dry_run:
+        _name([f"would be deleted: {printable(path)}" for path in back.deleted], run.output.note)
+    gone = f", {len(back.deleted)} deleted" if back.deleted else ""
+    if dry_run:
+        plan = _say_plan({str(fate): count for fate, count in back.fates.items()})
+        run.output.done(_document(back, dry_run), f"would restore {back.snapshot}: {plan or 'nothing'}{gone}")
+    else:
+        done = f"{back.files} files, {format_size(back.bytes)} from {back.snapshot}{gone}"
+        run.output.done(_document(back, dry_run), done)
+
+
+def _say_plan(fates: dict[str, int]) -> str:
+    return ", ".join(f"{fates[fate]} {said}" for fate, said in _PLANNED if fates.get(fate))
+
+
+def _name(lines: list[str], say: Callable[[str], None]) -> None:
+    for line in lines[:SHOWN]:
+        say(line)
+    if len(lines) > SHOWN:
+        say(f"and {len(lines) - SHOWN} more")
+
+
+def _document(back: Restored, dry_run: bool) -> dict[str, object]:
     return {
         "snapshot": back.snapshot,
         "files": back.files,
         "bytes": back.bytes,
         "failed": [{"path": json_bytes(path), "why": why} for path, why in back.failed],
         "missed": back.missed,
+        "fates": back.fates,
+        "deleted": [json_bytes(path) for path in back.deleted],
+        "dry_run": dry_run,
     }

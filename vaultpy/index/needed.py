@@ -14,9 +14,6 @@ from vaultpy.index.at import FILE_COLUMNS, FileAt, Moment
 from vaultpy.index.ids import COUNTER_BITS
 from vaultpy.model import BlobHash, Kind
 
-SETTABLE_FLAGS = 0x30 | 0x40 | 0x80 | 0x08 | 0x01 | 0x02 | 0x04 | 0x400 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x800000
-"""File flags that somebody sets (linux/fs.h); the others only say how a file system keeps the file."""
-
 
 class PieceRow(NamedTuple):
     """A chunk that a file needs.
@@ -56,9 +53,9 @@ def want_chosen(moment: Moment) -> None:
     _want(moment, "temp.chosen k JOIN files f ON f.id = k.id WHERE 1", plain=True)
 
 
-def leave_out(moment: Moment, file_ids: Iterable[int]) -> None:
-    """These are not wanted any more; then `settle` anew."""
-    moment.index.run_many("INSERT OR IGNORE INTO temp.done VALUES (?)", ((id,) for id in file_ids))
+def leave_out(moment: Moment, file_ids: Iterable[int], *, right: bool = True) -> None:
+    """These are not wanted any more, because they are `right` or to be left as they are; then `settle` anew."""
+    moment.index.run_many("INSERT OR IGNORE INTO temp.done VALUES (?, ?)", ((id, right) for id in file_ids))
 
 
 def settle(moment: Moment) -> None:
@@ -96,7 +93,12 @@ class Present(NamedTuple):
 
 def wanted_paths(moment: Moment) -> Iterator[Present]:
     """Everything that is wanted but folders."""
-    return map(Present._make, moment.index.each(_PRESENT, {"directory": Kind.DIRECTORY}))
+    return map(Present._make, moment.index.each(_PRESENT.format("wanted"), {"directory": Kind.DIRECTORY}))
+
+
+def right_paths(moment: Moment) -> Iterator[Present]:
+    """Everything but folders that should be as the snapshot has it, in the end."""
+    return map(Present._make, moment.index.each(_PRESENT.format("as_snapshot"), {"directory": Kind.DIRECTORY}))
 
 
 class ChunkOf(NamedTuple):
@@ -224,17 +226,27 @@ def names_in(moment: Moment, directory_id: int) -> set[bytes]:
     return {row[0] for row in moment.index.rows("SELECT name FROM temp.names WHERE directory_id = ?", (directory_id,))}
 
 
+def flagged(moment: Moment) -> Iterator[FileAt]:
+    """What has file flags, there already or not."""
+    sql = f"{_WHOLE_ROW} WHERE f.flags AND f.id IN (SELECT id FROM temp.as_snapshot) ORDER BY f.id"
+    return map(FileAt._make, moment.index.each(sql))
+
+
 def _want(moment: Moment, rows: str, *, plain: bool) -> None:
     """`plain`: note the files of one chunk, too; else they are found blob by blob."""
     index = moment.index
-    index.run("DROP VIEW IF EXISTS temp.wanted")
     for table in ("done", "links", "wanting"):
         index.run(f"DROP TABLE IF EXISTS temp.{table}")
-    index.run("CREATE TEMP TABLE done (id INTEGER PRIMARY KEY)")
+    index.run("CREATE TEMP TABLE done (id INTEGER PRIMARY KEY, right INTEGER)")
     index.run("CREATE TEMP TABLE wanting AS SELECT ? AS plain", (int(plain),))
-    index.run("DROP VIEW IF EXISTS temp.meant")
-    index.run(f"CREATE TEMP VIEW meant AS SELECT f.* FROM {rows}")
-    index.run(f"CREATE TEMP VIEW wanted AS SELECT f.* FROM {rows} AND f.id NOT IN (SELECT id FROM temp.done)")
+    views = {
+        "meant": "",
+        "wanted": "AND f.id NOT IN (SELECT id FROM temp.done)",
+        "as_snapshot": "AND f.id NOT IN (SELECT id FROM temp.done WHERE NOT right)",
+    }
+    for name, where in views.items():
+        index.run(f"DROP VIEW IF EXISTS temp.{name}")
+        index.run(f"CREATE TEMP VIEW {name} AS SELECT f.* FROM {rows} {where}")
     # Once, of all: who leads a group must not hang on what is there already.
     index.run("CREATE TEMP TABLE links (id INTEGER PRIMARY KEY, leader INTEGER)")
     index.run(_NOTE_LINKS, {"directory": Kind.DIRECTORY})
@@ -283,9 +295,9 @@ _NOTE_SMALL = f"""
     INSERT INTO temp.pieces SELECT c.blob_id, c.raw_offset, f.id, 0, c.id, 1
     FROM temp.wanted f JOIN chunks c ON c.id = f.chunk_id WHERE {_FIRST_NAME} ORDER BY c.blob_id, c.raw_offset"""
 
-_ROW = f"""
+_ROW = """
     c.raw_offset, c.size, c.hash, f.id, f.directory_id, f.name, f.mode, f.mtime, f.owner_id,
-    f.nlink > 1 OR f.holes IS NOT NULL OR ifnull(f.flags & {SETTABLE_FLAGS}, 0)
+    f.nlink > 1 OR f.holes IS NOT NULL
     OR EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id)"""
 
 _PLAIN = f"""
@@ -303,11 +315,11 @@ _WITHOUT_CONTENT = """
     WHERE ifnull(l.leader, f.id) = f.id AND (t.kind NOT IN (:file, :directory)
     OR t.kind = :file AND f.chunk_id IS NULL AND NOT EXISTS (SELECT 1 FROM file_chunks c WHERE c.file_id = f.id))"""
 
-_PRESENT = f"""
+_PRESENT = """
     SELECT f.id, f.directory_id, f.name, f.kind, f.size, f.mtime, f.mode, f.owner_id, f.link_target, f.rdev,
-    ifnull(f.flags & {SETTABLE_FLAGS}, 0), EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id),
+    ifnull(f.flags, 0), EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id),
     CASE WHEN f.holes IS NULL THEN f.chunk_id END, ifnull(l.leader, f.id)
-    FROM temp.wanted f LEFT JOIN temp.links l ON l.id = f.id WHERE f.kind <> :directory ORDER BY f.id"""
+    FROM temp.{0} f LEFT JOIN temp.links l ON l.id = f.id WHERE f.kind <> :directory ORDER BY f.id"""
 
 _CHUNKS_OF = """
     SELECT c.size, c.hash, c.blob_id, c.raw_offset FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id

@@ -42,7 +42,7 @@ def _adopt(moment: Moment, row: FileAt, dir_fd: int, target: TargetTree, dealer:
         return
     fd = open_existing(dir_fd, row.name, identity(found))
     try:
-        same = [chunk for chunk, data in _contents(moment, row, fd) if data is not None]
+        same = [chunk for chunk, data in contents(moment, row, fd) if data is not None]
         if not same:
             return
         if len(same) == dealer.count(row) and found.st_size == row.size and found.st_nlink == 1:
@@ -69,7 +69,7 @@ def _go_on(moment: Moment, row: FileAt, dir_fd: int, temporary: bytes, dealer: D
         return False
     fd = open_existing(dir_fd, temporary, identity(found))
     try:
-        same = [chunk for chunk, data in _contents(moment, row, fd) if data is not None]
+        same = [chunk for chunk, data in contents(moment, row, fd) if data is not None]
     finally:
         os.close(fd)
     for chunk in same:
@@ -89,14 +89,14 @@ def _look(dir_fd: int, name: bytes) -> os.stat_result | None:
 
 def _copy(moment: Moment, row: FileAt, source: int, fd: int) -> Iterator[ChunkOf]:
     """Copy the chunks that are right; what is copied is what was hashed."""
-    for chunk, data in _contents(moment, row, source):
+    for chunk, data in contents(moment, row, source):
         if data is not None:
             for offset, part in spread(row.holes, chunk.file_offset, data):
                 write_at(fd, part, offset)
             yield chunk
 
 
-def _contents(moment: Moment, row: FileAt, fd: int) -> Iterator[tuple[ChunkOf, bytes | None]]:
+def contents(moment: Moment, row: FileAt, fd: int) -> Iterator[tuple[ChunkOf, bytes | None]]:
     """The file's chunks, each with its bytes if these are in the open file where they belong."""
     for chunk in chunks_of(moment, row.id):
         data = _read(row.holes, chunk, fd)

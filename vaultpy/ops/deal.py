@@ -125,7 +125,7 @@ class Dealer:
 
     def _describe(self, file_id: int) -> OddFile:
         row = file_of(self._moment, file_id)
-        return OddFile(row.size, self._xattrs(row), row.flags or 0, row.holes, row.nlink > 1)
+        return OddFile(row.size, self._xattrs(row), row.holes, row.nlink > 1)
 
     def _xattrs(self, row: FileAt) -> tuple[Xattr, ...]:
         return xattrs_at(self._moment, row.id) if row.has_xattrs else ()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from vaultpy.errors import DamageError, SourceError, TargetError
 from vaultpy.index.at import FileAt, Moment, xattrs_at
-from vaultpy.index.needed import file_of, folders_deepest_first, nodes, second_names
+from vaultpy.index.needed import file_of, flagged, folders_deepest_first, nodes, second_names
 from vaultpy.model import Kind
 from vaultpy.ops.tally import Tally
 from vaultpy.source.apply import (
@@ -16,6 +16,7 @@ from vaultpy.source.apply import (
     FileMetadata,
     NotApplied,
     OwnerPolicy,
+    apply_flags,
     apply_metadata,
     apply_metadata_at,
 )
@@ -23,7 +24,7 @@ from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.place import Owner, Placer
 from vaultpy.source.target import Identity, TargetTree, identity
 
-_DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
+DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
 
 
 class Finisher:
@@ -55,11 +56,13 @@ class Finisher:
             if tidy is not None:
                 tidy(row)
             self._finish_folder(row)
+        for row in flagged(self._moment):
+            self._give_flags(row)
 
     def _make_node(self, row: FileAt, linked: dict[int, Identity]) -> None:
         """An empty file, symbolic link, FIFO or device; a device gives access to hardware, so it is made only when asked
         for."""
-        if row.kind in _DEVICES and not self._options.privileges:
+        if row.kind in DEVICES and not self._options.privileges:
             self._tally.lost.add(row.id)
             self._tally.missed[NotApplied.PRIVILEGE] += 1
             return
@@ -97,7 +100,7 @@ class Finisher:
     def _make_link(self, row: FileAt, linked: Mapping[int, Identity]) -> None:
         """Another name of a file that this run has made."""
         made = linked.get(row.leader)
-        if made is None and row.kind in _DEVICES and not self._options.privileges:
+        if made is None and row.kind in DEVICES and not self._options.privileges:
             return  # its leader was not asked for
         if made is None:
             self._tally.fail(row, "the file that it is another name of did not come back")
@@ -122,6 +125,24 @@ class Finisher:
             self._tally.files += 1
         except (TargetError, DamageError) as error:
             self._tally.fail(row, error)
+
+    def _give_flags(self, row: FileAt) -> None:
+        """Last of all: what is immutable takes no time, name or second name any more."""
+        if row.id in self._tally.lost or row.kind not in (Kind.FILE, Kind.DIRECTORY) or not row.flags:
+            return
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(row.name or b".", flags, dir_fd=self._folder(row))
+        except (OSError, TargetError, DamageError):
+            self._tally.missed[NotApplied.FLAGS] += 1
+            return
+        try:
+            # Nobody's file but the one that was restored: by its time, and by having no names that it should not have.
+            found = os.fstat(fd)
+            ours = found.st_mtime_ns == row.mtime and (row.nlink > 1 or found.st_nlink == 1)
+            self._tally.missed.update(apply_flags(fd, row.flags) if ours else [NotApplied.FLAGS])
+        finally:
+            os.close(fd)
 
     def _folder(self, row: FileAt) -> int:
         return self._target.open_dir(self._tally.directories.parts(row.directory_id))

@@ -10,17 +10,18 @@ import enum
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vaultpy.chunker import hash_chunk
 from vaultpy.errors import DamageError, TargetError
 from vaultpy.index.at import Moment, xattrs_at
-from vaultpy.index.needed import Present, chunk_hash, leave_out, wanted_paths
+from vaultpy.index.needed import Present, chunk_hash, file_of, leave_out, right_paths, wanted_paths
 from vaultpy.model import Kind
+from vaultpy.ops.basis import contents
 from vaultpy.ops.choose import Tree
 from vaultpy.ops.extra import Extras
-from vaultpy.source.apply import ApplyOptions, FileMetadata
+from vaultpy.source.apply import ApplyOptions, FileMetadata, wants_xattr
 from vaultpy.source.attrs import read_xattrs
 from vaultpy.source.place import Owner, Placer
 from vaultpy.source.target import Identity, TargetTree, identity, open_existing
@@ -83,6 +84,7 @@ class Comparer:
     ) -> None:
         self._moment, self._directories, self._target, self._owners = moment, directories, target, owners
         self._options = options
+        self._reading = False
         self._at: tuple[int, int | None] | None = None
 
     def compare(self, policy: Overwrite, placer: Placer | None, extras: Extras | None = None) -> Plan:
@@ -91,7 +93,7 @@ class Comparer:
         With a `placer`, metadata is mended, and with `extras` folders in the way are removed; without it, nothing changes.
         """
         plan = Plan()
-        done: list[int] = []
+        done: dict[bool, list[int]] = {True: [], False: []}
         for row in wanted_paths(self._moment):
             fate, found = self._fate(row, policy)
             if fate is Fate.MEND and placer is not None and not self._mend(row, found, placer):
@@ -101,22 +103,36 @@ class Comparer:
                 self._make_room(row, found, extras, plan)
             if fate in (Fate.CREATE, Fate.REPLACE):
                 continue
-            done.append(row.id)
+            self._note(done, row.id, right=fate is not Fate.LEAVE)
             if found is not None and row.leader == row.id and fate is not Fate.LEAVE:
                 plan.linked[row.id] = identity(found)
-            if len(done) >= NOTED:
-                leave_out(self._moment, done)
-                done = []
-        leave_out(self._moment, done)
+        for right, ids in done.items():
+            leave_out(self._moment, ids, right=right)
         return plan
+
+    def _note(self, done: dict[bool, list[int]], file_id: int, *, right: bool) -> None:
+        done[right].append(file_id)
+        if len(done[right]) >= NOTED:
+            leave_out(self._moment, done[right], right=right)
+            done[right] = []
+
+    def reread(self) -> Iterator[Present]:
+        """Read back everything that is wanted, from the disk where the system lets go of what it remembers; what is not as
+        the snapshot has it comes out."""
+        self._reading = True
+        os.sync()
+        for row in right_paths(self._moment):
+            dir_fd = self._enter(row.directory_id)
+            found = None if dir_fd is None else _look(dir_fd, row.name)
+            if dir_fd is None or found is None or not self._is_same(dir_fd, row, found, Overwrite.ALWAYS):
+                yield row
 
     def _fate(self, row: Present, policy: Overwrite) -> tuple[Fate, os.stat_result | None]:
         dir_fd = self._enter(row.directory_id)
         if dir_fd is None:
             return Fate.CREATE, None
-        try:
-            found = os.stat(row.name, dir_fd=dir_fd, follow_symlinks=False)
-        except (OSError, ValueError):
+        found = _look(dir_fd, row.name)
+        if found is None:
             return Fate.CREATE, None
         if policy is Overwrite.NEVER or (policy is Overwrite.IF_NEWER and found.st_mtime_ns >= row.mtime):
             return Fate.LEAVE, found
@@ -140,17 +156,19 @@ class Comparer:
             return False
         if policy is not Overwrite.ALWAYS and found.st_mtime_ns == row.mtime:
             return True
-        return row.chunk_id is not None and self._has_content(dir_fd, row, found)
+        return (row.chunk_id is not None or self._reading) and self._has_content(dir_fd, row, found)
 
     def _has_content(self, dir_fd: int, row: Present, found: os.stat_result) -> bool:
-        """Whether a file of one chunk is that chunk."""
-        assert row.chunk_id is not None
         try:
             fd = open_existing(dir_fd, row.name, identity(found))
         except TargetError:
             return False
         try:
-            return hash_chunk(os.read(fd, row.size)) == chunk_hash(self._moment, row.chunk_id)
+            if self._reading:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if row.chunk_id is not None:
+                return hash_chunk(os.read(fd, row.size)) == chunk_hash(self._moment, row.chunk_id)
+            return all(data is not None for _, data in contents(self._moment, file_of(self._moment, row.id), fd))
         except OSError:
             return False
         finally:
@@ -163,7 +181,7 @@ class Comparer:
             return False
         if row.kind != Kind.SYMLINK and stat.S_IMODE(found.st_mode) != mode:
             return False
-        return not row.flags and (not row.has_xattrs or row.kind != Kind.FILE or self._has_xattrs(dir_fd, row, found))
+        return not row.has_xattrs or row.kind != Kind.FILE or self._has_xattrs(dir_fd, row, found)
 
     def _has_xattrs(self, dir_fd: int, row: Present, found: os.stat_result) -> bool:
         try:
@@ -171,7 +189,8 @@ class Comparer:
         except TargetError:
             return False
         try:
-            return set(xattrs_at(self._moment, row.id)) <= set(read_xattrs(fd))
+            wanted = {one for one in xattrs_at(self._moment, row.id) if wants_xattr(self._options, one[0])}
+            return wanted <= set(read_xattrs(fd))
         finally:
             os.close(fd)
 
@@ -210,6 +229,13 @@ class Comparer:
                 fd = None
             self._at = (directory_id, fd)
         return self._at[1]
+
+
+def _look(dir_fd: int, name: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except (OSError, ValueError):
+        return None
 
 
 def _read_link(dir_fd: int, name: bytes) -> bytes | None:

@@ -35,7 +35,7 @@ from vaultpy.ops.catalog import Entry
 from vaultpy.ops.choose import Tree, choose, is_glob, read_tree
 from vaultpy.ops.deal import Dealer, resolve_owners
 from vaultpy.ops.extra import Extras, Zone, sweep
-from vaultpy.ops.finish import Finisher
+from vaultpy.ops.finish import DEVICES, Finisher
 from vaultpy.ops.moment import open_moment
 from vaultpy.ops.present import Comparer, Fate, Overwrite, Plan
 from vaultpy.ops.reader import Reader, open_key, read_manifest
@@ -56,14 +56,15 @@ REPORT_BYTES = 16 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
     """`paths`: what to restore (nothing: all); `apply`: which metadata, and whose the files shall be; `overwrite`: what
-    becomes of paths that are there; `delete`: of what the snapshot does not have; `dry_run`: only tell; `processes`: how
-    many write (0: threads of this one), None: as many as it is worth."""
+    becomes of paths that are there; `delete`: of what the snapshot does not have; `dry_run`: only tell; `verify`: read
+    back what was written; `processes`: how many write (0: threads of this one), None: as many as it is worth."""
 
     paths: tuple[bytes, ...] = ()
     apply: ApplyOptions = field(default_factory=ApplyOptions)
     overwrite: Overwrite = Overwrite.IF_CHANGED
     delete: bool = False
     dry_run: bool = False
+    verify: bool = False
     processes: int | None = None
 
 
@@ -186,6 +187,16 @@ class _Run:
         finisher = Finisher(self._moment, self._tally, self._tree, self._owners, self._options.apply)
         finisher.finish(dealer.linked, None if fresh else partial(self._tidy, alone))
         on_event(StepAdvanced(self._tally.files, self._tally.size))
+        if self._options.verify:
+            self._verify(on_event)
+
+    def _verify(self, on_event: OnEvent) -> None:
+        """Read back everything, and note what is not what it should be."""
+        on_event(StepBegan("reading back", totals(self._moment)[0]))
+        comparer = Comparer(self._moment, self._tally.directories, self._tree, self._owners, self._options.apply)
+        for row in comparer.reread():
+            if row.kind not in DEVICES or self._options.apply.privileges:
+                self._tally.fail_id(row.id, "read back, it is not what was written")
 
     def result(self, snapshot: SnapshotId) -> Restored:
         tally = self._tally

@@ -17,7 +17,6 @@ class OddFile(NamedTuple):
 
     size: int
     xattrs: tuple[tuple[bytes, bytes], ...]
-    flags: int
     holes: bytes | None
     linked: bool
 

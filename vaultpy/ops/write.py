@@ -9,7 +9,7 @@ from vaultpy.ops.fetch import Fetcher
 from vaultpy.ops.share import BegunFile, OddFile, Outcome, Row, Share
 from vaultpy.source.apply import ApplyOptions, FileMetadata
 from vaultpy.source.place import PERMISSIONS, Folder, Owner, Placer
-from vaultpy.source.sparse import spread
+from vaultpy.source.sparse import Segment, leave_zeros, spread
 from vaultpy.source.target import TargetTree, write_at
 
 FOLDERS_KNOWN = 4096
@@ -24,6 +24,7 @@ class Writer:
     def __init__(self, fetcher: Fetcher, target: TargetTree, options: ApplyOptions) -> None:
         self._fetcher, self._target = fetcher, target
         self._placer = Placer(options)
+        self._sparse = options.sparse
         self._folders: dict[bytes, Folder] = {}
 
     def write(self, share: Share) -> Outcome:
@@ -47,7 +48,7 @@ class Writer:
                     self._write_part(dir_fd, data, offset, BegunFile._make(share.begun[file_id]))
                     outcome.parts.append(file_id)
                 else:
-                    if odd or mode > PERMISSIONS or owner_id not in easy:
+                    if odd or mode > PERMISSIONS or owner_id not in easy or self._sparse:
                         self._write_odd(dir_fd, row, data, share, outcome)
                     elif missed := place(dir_fd, folder, name, data, mode, mtime, easy[owner_id]):
                         outcome.missed.extend(missed)
@@ -72,9 +73,9 @@ class Writer:
         _, _, _, file_id, _, name, mode, mtime, owner_id, _, _ = row
         owner = share.owners[owner_id]
         found = share.odd.get(file_id)
-        odd = OddFile._make(found) if found else OddFile(len(data), (), 0, None, False)
+        odd = OddFile._make(found) if found else OddFile(len(data), (), None, False)
         metadata = FileMetadata(mode, *(owner or (-1, -1)), mtime, xattrs=odd.xattrs)
-        segments = spread(odd.holes, 0, data)
+        segments = self._segments(odd.holes, 0, data)
         missed, made = self._placer.place_odd(dir_fd, name, segments, odd.size, metadata, owner)
         outcome.missed.extend(missed)
         if odd.linked:
@@ -83,10 +84,14 @@ class Writer:
     def _write_part(self, dir_fd: int, data: bytes, offset: int, begun: BegunFile) -> None:
         fd = self._target.reopen_file(dir_fd, begun.temporary, begun.made)
         try:
-            for at, part in spread(begun.holes, offset, data):
+            for at, part in self._segments(begun.holes, offset, data):
                 write_at(fd, part, at)
         finally:
             os.close(fd)
+
+    def _segments(self, holes: bytes | None, offset: int, data: bytes) -> list[Segment]:
+        segments = spread(holes, offset, data)
+        return leave_zeros(segments) if self._sparse else segments
 
 
 def _easy_owners(share: Share) -> dict[int, Owner | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import fnmatch
 import functools
 import os
 import stat
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 from vaultpy.source.attrs import OwnerNames, Xattr
 from vaultpy.source.failures import translate
+from vaultpy.source.flags import write_flags
 
 _CAPABILITY = b"security.capability"
 _UNCHANGED = frozenset({-1, 0xFFFFFFFF})
@@ -41,6 +43,7 @@ class NotApplied(enum.StrEnum):
     """setuid, setgid or capabilities: only by root, only when asked for, and only for the owner that they were given."""
     XATTR = "xattr"
     TIMES = "times"
+    FLAGS = "flags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,15 @@ class FileMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
-    """`privileges`: give setuid, setgid and capabilities back, where root restores."""
+    """`privileges`: give setuid, setgid and capabilities back, where root restores; `include` and `exclude`: shell patterns
+    of the names of extended attributes (without any, all); `sparse`: blocks of zeros become holes."""
 
     owner: OwnerPolicy = OwnerPolicy.NAME
     privileges: bool = False
     xattrs: bool = True
+    include: tuple[bytes, ...] = ()
+    exclude: tuple[bytes, ...] = ()
+    sparse: bool = False
 
 
 def apply_metadata(fd: int, wanted: FileMetadata, options: ApplyOptions, names: OwnerNames) -> list[NotApplied]:
@@ -97,7 +104,7 @@ def _apply(
     privileged = options.privileges and owned and os.geteuid() == 0
     # An owner who is not root may not write to `user.` once the mode is read-only.  The others stay behind the mode: an
     # ACL decides its group bits.
-    xattrs = wanted.xattrs if options.xattrs else ()
+    xattrs = [one for one in wanted.xattrs if wants_xattr(options, one[0])]
     first = [one for one in xattrs if one[0].startswith(b"user.")]
     _apply_xattrs(target, first, privileged, missed)
     if not stat.S_ISLNK(kind):
@@ -106,6 +113,22 @@ def _apply(
     times = wanted.mtime if wanted.atime is None else wanted.atime, wanted.mtime
     _attempt(NotApplied.TIMES, missed, lambda: os.utime(target, ns=times))
     return sorted(missed)
+
+
+def wants_xattr(options: ApplyOptions, name: bytes) -> bool:
+    """Whether an extended attribute of that name is to be given back."""
+    if not options.xattrs or any(fnmatch.fnmatchcase(name, one) for one in options.exclude):
+        return False
+    return not options.include or any(fnmatch.fnmatchcase(name, one) for one in options.include)
+
+
+def apply_flags(fd: int, flags: int) -> list[NotApplied]:
+    """Give an open file or directory its file flags (`chattr`); last of all, for some forbid every other change."""
+    try:
+        write_flags(fd, flags)
+    except OSError:
+        return [NotApplied.FLAGS]
+    return []
 
 
 def _attempt(kind: NotApplied, missed: set[NotApplied], call: Callable[[], None]) -> bool:
