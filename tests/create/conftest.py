@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machine import Machine, fill, make_machine
@@ -16,10 +18,9 @@ def still_above(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folders above a test's own are the whole machine's, and change while others work: here they stay as they were."""
     seen: dict[bytes, Found] = {}
 
-    def plan(paths: tuple[bytes, ...], *, one_file_system: bool = False) -> Roots:
-        found = plan_roots(paths, one_file_system=one_file_system)
-        ancestors = tuple(seen.setdefault(one[0], one) for one in found.ancestors)
-        return Roots(found.roots, ancestors, found.covered, found.problems)
+    def plan(paths: tuple[bytes, ...], **settings: Any) -> Roots:
+        found = plan_roots(paths, **settings)
+        return replace(found, ancestors=tuple(seen.setdefault(one[0], one) for one in found.ancestors))
 
     monkeypatch.setattr(create, "plan_roots", plan)
 

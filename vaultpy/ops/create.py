@@ -42,7 +42,7 @@ from vaultpy.ops.vet import vet_roots
 from vaultpy.ops.wire import Setup
 from vaultpy.ops.wrapped import load_wrapped_keys
 from vaultpy.source.attrs import OwnerNames
-from vaultpy.source.roots import Roots, plan_roots
+from vaultpy.source.roots import Roots, plan_roots, read_from
 from vaultpy.source.walk import Folder, walk
 from vaultpy.vault import Vault
 
@@ -154,7 +154,8 @@ def _create_one(
     """`told`: problems that were met, and told, before."""
     started = vault.clock()
     source_id, source_uuid = ensure_source(index, source.name, vault.host.id, started // 1_000_000, vault.random)
-    roots = plan_roots(source.paths, one_file_system=source.one_file_system)
+    place_of = read_from(source.read_from)
+    roots = plan_roots(source.paths, one_file_system=source.one_file_system, place_of=place_of)
     problems = [*roots.problems, *vet_roots(index, source_id, roots)]
     if not source.commands and len({one.path for one in problems}) >= len(roots.roots) + len(roots.problems):
         raise SourceError(
@@ -266,7 +267,7 @@ class _Attempt:
         settings = SealSettings(vault.config.compression, vault.config.blob_size)
         setup = Setup((vault.key.recipient,), settings, vault.paths.scratch, self._subject.config.birth_times)
         crew = Crew(setup, default_workers(), taker.take_part, putter.send, random=vault.random)
-        options = walk_options(self._subject.config, own_things(vault.paths, vault.store))
+        options = walk_options(self._subject.config, own_things(vault.paths, vault.store, roots.place_of))
         # Leaving ends the putter first: a crew that still seals then hears at once that nobody takes its blobs.
         with closing(taker), crew, putter:
             taker.read_with(crew)
@@ -291,7 +292,7 @@ class _Attempt:
         databases = None
         if source.sqlite == "consistent":
             databases = DatabaseTaker(
-                choose_databases(source.databases, source.paths),
+                choose_databases(source.databases, source.paths, read_from(source.read_from)),
                 database_scratch(vault),
                 streams,
                 by_ctime=source.compare not in ("no-ctime", "size-mtime"),

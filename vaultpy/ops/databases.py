@@ -20,6 +20,7 @@ from vaultpy.source.filters import Filter, compile_filter
 from vaultpy.source.flags import FlagReader
 from vaultpy.source.listing import Entry, join
 from vaultpy.source.read import open_regular, read_chunks
+from vaultpy.source.roots import PlaceOf, itself
 from vaultpy.source.sqlite import NotCaptured, Waits
 from vaultpy.source.walk import NO_FD, Folder
 
@@ -37,6 +38,8 @@ class Chosen:
     """Which files are databases in use though nothing beside them says so: filters by the path that each is for."""
 
     filters: tuple[tuple[bytes, Filter], ...]
+    place_of: PlaceOf = itself
+    """Where the paths are read."""
 
     def names(self, folder: Folder) -> set[bytes]:
         """The chosen ones among a folder's entries."""
@@ -51,10 +54,10 @@ class Chosen:
         return found
 
 
-def choose_databases(patterns: Sequence[str], roots: Sequence[bytes]) -> Chosen:
+def choose_databases(patterns: Sequence[str], roots: Sequence[bytes], place_of: PlaceOf) -> Chosen:
     """Raises UsageError for a pattern that does not parse."""
     filters = ((root, compile_filter(patterns, root)) for root in roots)
-    return Chosen(tuple((root, one) for root, one in filters if one is not None))
+    return Chosen(tuple((root, one) for root, one in filters if one is not None), place_of)
 
 
 class DatabaseTaker:
@@ -135,7 +138,8 @@ class DatabaseTaker:
             os.close(fd)
 
     def _capture(self, place: Place, old: LiveFile | None, stamp: Stamp, fd: int) -> tuple[bytes, ...]:
-        where = sqlite.Place(place.folder.fd, place.name, join(place.folder.path, place.name), place.stat)
+        path = join(self._chosen.place_of(place.folder.path), place.name)
+        where = sqlite.Place(place.folder.fd, place.name, path, place.stat)
         try:
             copy = sqlite.capture(where, self._scratch, self._waits)
         except (VanishedError, ReplacedError):

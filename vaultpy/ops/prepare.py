@@ -14,6 +14,7 @@ from vaultpy.index.snapshots import State, all_exports, all_snapshots, forget_sn
 from vaultpy.ops.publish import confirm, finish_unconfirmed
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.survey import list_metadata, refuse_unknown, unknown_own_snapshots
+from vaultpy.source.roots import PlaceOf, itself
 from vaultpy.state import StatePaths
 from vaultpy.store.base import Store
 from vaultpy.store.local import LocalStore
@@ -84,13 +85,15 @@ def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
     return True
 
 
-def own_things(paths: StatePaths, store: Store | None) -> frozenset[tuple[int, int]]:
-    """Device and inode of what a run never reads: the state folder, the secrets beside the config, a local store."""
+def own_things(paths: StatePaths, store: Store | None, place_of: PlaceOf = itself) -> frozenset[tuple[int, int]]:
+    """Device and inode of what a run never reads: the state folder, the secrets beside the config, a local store; and of
+    what these were when a snapshot was made of their file system."""
     own = [paths.folder, paths.secrets, paths.copy, paths.index]
     if isinstance(store, LocalStore):
         own.append(store.root)
     found = set()
-    for path in own:
+    live = [os.fsencode(path) for path in own]
+    for path in {*live, *(place_of(os.path.realpath(path)) for path in live)}:
         try:
             status = os.stat(path)
         except OSError:

@@ -17,7 +17,7 @@ from vaultpy.ops.scope import walk_options
 from vaultpy.ops.vet import vet_roots
 from vaultpy.source.filters import Decision
 from vaultpy.source.listing import join
-from vaultpy.source.roots import plan_roots
+from vaultpy.source.roots import plan_roots, read_from
 from vaultpy.source.walk import Folder, walk
 from vaultpy.state import load_host, state_paths
 from vaultpy.store.open import open_store
@@ -133,8 +133,9 @@ def preview(config: Config, source: SourceConfig, on_decided: OnDecided | None =
             )
             source_id = row[0] if row else -1
             sink = _Counter(on_decided)
-            roots = plan_roots(source.paths, one_file_system=source.one_file_system)
-            skip = own_things(paths, open_store(config.store))
+            place_of = read_from(source.read_from)
+            roots = plan_roots(source.paths, one_file_system=source.one_file_system, place_of=place_of)
+            skip = own_things(paths, open_store(config.store), place_of)
             options = walk_options(source, skip, sink.hear if on_decided is not None else None)
             owners = Owners(index, lambda uid, gid: (None, None))
             comparer = Comparer(index, source_id, owners, source.compare, ())

@@ -24,7 +24,7 @@ def vet_roots(index: Index, source_id: int, roots: Roots) -> list[Problem]:
     blamed = {one.path for one in get_problems(index, parent.id) if one.detail == EMPTY_ROOT}
     found = []
     for path, _ in roots.roots:
-        if _is_empty_folder(path) and (path in blamed or _had_files(index, source_id, path)):
+        if _is_empty_folder(roots.place_of(path)) and (path in blamed or _had_files(index, source_id, path)):
             found.append(Problem(path, ProblemKind.UNREADABLE, EMPTY_ROOT))
     return found
 

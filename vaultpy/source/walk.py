@@ -82,7 +82,7 @@ def walk(roots: Roots, options: WalkOptions) -> Iterator[Folder]:
     it, to close its descriptors.
     """
     trees = [
-        _Tree(path, found, options, compile_filter(options.exclude, path))
+        _Tree(path, roots.place_of(path), found, options, compile_filter(options.exclude, path))
         for path, found in roots.roots
         if stat.S_ISDIR(found.st_mode) and not _is_own(found, options)
     ]
@@ -98,6 +98,8 @@ _Layers = tuple[Layer, ...]
 @dataclass(slots=True)
 class _Tree:
     path: bytes
+    place: bytes
+    """Where it is read; the path is what it is called."""
     found: os.stat_result
     options: WalkOptions
     chosen: Filter | None
@@ -113,7 +115,7 @@ def _on_the_way(ancestor: Found, roots: Roots, options: WalkOptions) -> Iterator
     entries = [(os.path.basename(one), seen) for one, seen in below if not _is_own(seen, options)]
     left_out = [one for one, seen in below if _is_own(seen, options)]
     try:
-        fd = _open_for_lookup(path)
+        fd = _open_for_lookup(roots.place_of(path))
     except OSError as error:
         # Its own entry cannot be read anew; the way goes on, because what lies below is opened by its whole path.
         folders = sorted((one for one in entries if stat.S_ISDIR(one[1].st_mode)), key=by_name)
@@ -163,7 +165,7 @@ def _visit(
     that hold for them; `layers` are those above it."""
     name, expected = entry
     try:
-        fd, found = descent.enter(name)
+        fd, found = descent.enter(tree.place if path == tree.path else name)
     except SourceError as error:
         return Folder(path, NO_FD, expected, [], [_not_entered(tree, path, error)]), [], ()
     options = tree.options
