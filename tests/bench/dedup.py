@@ -14,7 +14,7 @@ from rounds import Course, Sample, stored_bytes, tell
 from trees import make_words, origins, regular_files
 
 SHIFTED_FILES, SHIFTED_BYTES = 4, 64_000_000
-IMAGE_BYTES, IMAGE_WRITES, PAGE = 1_000_000_000, 1_000, 4096
+IMAGE_BYTES, IMAGE_WRITES, PAGE = 1_000_000_000, 200, 4096
 VERSIONS, SOURCE_FILES = 20, 2_000
 
 Change = Callable[[Path, int], None]
@@ -68,13 +68,13 @@ def _build_image(folder: Path, scale: float) -> None:
 
 
 def _write_pages(folder: Path, version: int) -> None:
-    """New bytes into pages here and there, as a running machine writes; most of them near to one another."""
+    """New bytes into pages here and there: about one in every five chunks of 1 MiB."""
     dice = random.Random(version)
     image = folder / "disk.img"
     pages = image.stat().st_size // PAGE
     with image.open("r+b") as written:
         for _ in range(max(1, pages * IMAGE_WRITES // (IMAGE_BYTES // PAGE))):
-            written.seek(int(pages * dice.betavariate(0.4, 2)) * PAGE)
+            written.seek(dice.randrange(pages) * PAGE)
             written.write(dice.randbytes(PAGE))
 
 

@@ -68,37 +68,51 @@ def run_rounds(course: Course, tree: Tree, steps: Sequence[str] = STEPS) -> Iter
             if step == "changed":
                 change_tree(tree.path, number)
                 time.sleep(course.settle)
+            wanted = one_file(tree.path) if step == "one file" else None
             for program in rotated(course.programs, number + turn):
-                yield _take(course, tree, program, rooms[program.name], step, number)
+                yield _take(course, Turn(tree, program, rooms[program.name], step, number, wanted))
         for room in rooms.values():
             shutil.rmtree(room.folder)
 
 
-def _take(course: Course, tree: Tree, program: Program, room: Room, step: str, number: int) -> Sample:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One program's turn at a step; `wanted`: the file that a restore of one brings back."""
+
+    tree: Tree
+    program: Program
+    room: Room
+    step: str
+    round: int
+    wanted: Path | None = None
+
+
+def _take(course: Course, turn: Turn) -> Sample:
+    tree, program, room, step = turn.tree, turn.program, turn.room, turn.step
     target = room.folder / "target"
     target.mkdir()
     os.sync()
     before = _looked_at(program, room)
-    cost = _measure(course, program, room, step, target)
+    cost = _measure(course, turn, target)
     more: dict[str, Any] = {}
     if step == "restore":
         found = compare_trees(tree.path, program.restored(room, target))
         more |= {"compared": found.compared, "differences": dict(found.kinds)}
         for line in found.shown:
             course.say(f"    {program.name} brought back otherwise: {line}")
-    if step == "one file":
-        more["content"] = _holds(target, one_file(tree.path))
+    if turn.wanted is not None:
+        more["content"] = _holds(target, turn.wanted)
     if isinstance(program, Vaultpy) and step in STEPS[:3]:
         more |= {"before": before, "after": _looked_at(program, room)}
     shutil.rmtree(target)
-    return tell(course, Sample(tree.name, step, program.name, number, cost, stored_bytes(room.store), more))
+    return tell(course, Sample(tree.name, step, program.name, turn.round, cost, stored_bytes(room.store), more))
 
 
-def _measure(course: Course, program: Program, room: Room, step: str, target: Path) -> Cost:
+def _measure(course: Course, turn: Turn, target: Path) -> Cost:
     """A step's cost; what went wrong is said, and does not end the benchmark."""
-    log = room.folder / f"{step}.log"
+    log = turn.room.folder / f"{turn.step}.log"
     try:
-        cost = measure(command_of(program, room, step, target), log)
+        cost = measure(_command_of(turn, target), log)
     except CommandFailed as error:
         course.say(str(error))
         return Cost(0.0, 0.0, 0, 1)
@@ -107,13 +121,13 @@ def _measure(course: Course, program: Program, room: Room, step: str, target: Pa
     return cost
 
 
-def command_of(program: Program, room: Room, step: str, target: Path) -> Command:
+def _command_of(turn: Turn, target: Path) -> Command:
     """What a step is for a program; raises CommandFailed where it has to be asked something first."""
-    if step == "restore":
-        return program.restore(room, target)
-    if step == "one file":
-        return program.restore_one(room, one_file(room.source), target)
-    return program.verify(room) if step == "verify" else program.snapshot(room)
+    if turn.wanted is not None:
+        return turn.program.restore_one(turn.room, turn.wanted, target)
+    if turn.step == "restore":
+        return turn.program.restore(turn.room, target)
+    return turn.program.verify(turn.room) if turn.step == "verify" else turn.program.snapshot(turn.room)
 
 
 def _holds(target: Path, original: Path) -> bool:

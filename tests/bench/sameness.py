@@ -20,7 +20,7 @@ class Differences:
     kinds: Counter[str] = field(default_factory=Counter)
     shown: list[str] = field(default_factory=list)
 
-    def note(self, kind: str, path: Path) -> None:
+    def note(self, kind: str, path: str) -> None:
         self.kinds[kind] += 1
         if len(self.shown) < SHOWN:
             self.shown.append(f"{kind}: {path}")
@@ -32,15 +32,15 @@ def compare_trees(original: Path, restored: Path) -> Differences:
     Times are compared to the nanosecond, those of folders and links as well.
     """
     found = Differences()
-    _compare(original, restored, found)
+    _compare(str(original), str(restored), found)
     return found
 
 
-def _compare(ours: Path, theirs: Path, found: Differences) -> None:
+def _compare(ours: str, theirs: str, found: Differences) -> None:
     found.compared += 1
-    status = ours.lstat()
+    status = os.lstat(ours)
     try:
-        other = theirs.lstat()
+        other = os.lstat(theirs)
     except FileNotFoundError:
         found.note("missing", theirs)
         return
@@ -56,26 +56,26 @@ def _compare(ours: Path, theirs: Path, found: Differences) -> None:
         found.note("content", theirs)
 
 
-def _compare_folders(ours: Path, theirs: Path, found: Differences) -> None:
+def _compare_folders(ours: str, theirs: str, found: Differences) -> None:
     expected, there = set(os.listdir(ours)), set(os.listdir(theirs))
     for name in sorted(there - expected):
-        found.note("unexpected", theirs / name)
+        found.note("unexpected", f"{theirs}/{name}")
     for name in sorted(expected):
-        _compare(ours / name, theirs / name, found)
+        _compare(f"{ours}/{name}", f"{theirs}/{name}", found)
 
 
 def _different_metadata(ours: os.stat_result, theirs: os.stat_result) -> list[str]:
-    pairs = {
-        "kind": (stat.S_IFMT(ours.st_mode), stat.S_IFMT(theirs.st_mode)),
-        "mode": (stat.S_IMODE(ours.st_mode), stat.S_IMODE(theirs.st_mode)),
-        "owner": ((ours.st_uid, ours.st_gid), (theirs.st_uid, theirs.st_gid)),
-        "time": (ours.st_mtime_ns, theirs.st_mtime_ns),
-    }
-    return [kind for kind, (one, other) in pairs.items() if one != other]
+    pairs = (
+        ("kind", stat.S_IFMT(ours.st_mode), stat.S_IFMT(theirs.st_mode)),
+        ("mode", stat.S_IMODE(ours.st_mode), stat.S_IMODE(theirs.st_mode)),
+        ("owner", (ours.st_uid, ours.st_gid), (theirs.st_uid, theirs.st_gid)),
+        ("time", ours.st_mtime_ns, theirs.st_mtime_ns),
+    )
+    return [kind for kind, one, other in pairs if one != other]
 
 
-def _same_bytes(ours: Path, theirs: Path) -> bool:
-    with ours.open("rb", buffering=0) as one, theirs.open("rb", buffering=0) as other:
+def _same_bytes(ours: str, theirs: str) -> bool:
+    with open(ours, "rb", buffering=0) as one, open(theirs, "rb", buffering=0) as other:
         while True:
             piece = one.read(PIECE)
             if piece != other.read(PIECE):
