@@ -25,7 +25,7 @@ AVERAGE = 1024 * 1024
 MAXIMUM = 4 * 1024 * 1024
 """Sizes in bytes.  A file of up to MINIMUM bytes is one chunk; only a file's last chunk may be shorter than MINIMUM."""
 
-WINDOW = 4 * MAXIMUM
+WINDOW = 2 * MAXIMUM
 """Bytes held at a time.  At the end of a window less than MAXIMUM is moved to its front, so a wide one moves little."""
 
 Fill = Callable[[memoryview], int]
@@ -61,15 +61,20 @@ def hash_chunk(data: bytes) -> ChunkHash:
     return ChunkHash(blake3.blake3(data).digest())
 
 
-def cut(fill: Fill, *, window: int = WINDOW, algorithm: Algorithm = _FASTCDC) -> Iterator[bytes]:
+def new_window(size: int = WINDOW) -> memoryview:
+    """A buffer for `cut`, of at least twice MAXIMUM bytes, which may serve one file after the other."""
+    assert size >= 2 * MAXIMUM
+    return memoryview(bytearray(size))
+
+
+def cut(fill: Fill, window: memoryview | None = None, *, algorithm: Algorithm = _FASTCDC) -> Iterator[bytes]:
     """The chunks of what `fill` yields, end to end; nothing for nothing.
 
     The cuts depend on the bytes alone, not on how many of them a call of `fill` brings.  Memory is bounded by `window`
-    (bytes, at least twice MAXIMUM), at any length.  What `fill` raises passes through; no chunk that reaches over bytes
+    (from `new_window`, and for this iterator alone while it runs), at any length.  What `fill` raises passes through; no chunk that reaches over bytes
     that were not read has been yielded by then.
     """
-    assert window >= 2 * MAXIMUM
-    buffer = memoryview(bytearray(window))
+    buffer = new_window() if window is None else window
     filled = 0
     while True:
         at_end, filled = _top_up(fill, buffer, filled)

@@ -25,7 +25,7 @@ from vaultpy.chunker import MAXIMUM, hash_chunk
 from vaultpy.errors import DamageError, NoIdentity, StoreUnavailable
 from vaultpy.model import ChunkHash, ChunkPlace
 
-NOISE = random.Random(11).randbytes(12 * 1024 * 1024)
+NOISE = random.Random(11).randbytes(12 * FRAME_SIZE)
 SMALL_FILES = [b"file %d\n" % n * (n % 50 + 1) for n in range(5000)]
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -93,14 +93,16 @@ def test_a_small_blob_is_fetched_at_once(kit: BlobKit) -> None:
 
 
 def test_neighbouring_frames_are_fetched_together_up_to_a_limit(kit: BlobKit) -> None:
-    blob = kit.seal([NOISE[n * FRAME_SIZE :][:FRAME_SIZE] for n in range(11)])
+    half = FRAME_SIZE // 2
+    chunks = [NOISE[n * half :][:half] + bytes(half) for n in range(11)]
+    blob = kit.seal(chunks)
     fetch = CountingFetch(joined(blob))
     reader = BlobReader(fetch, blob.size, [kit.identity])
     del fetch.ranges[:]
     for index, (frame, raw) in enumerate(reader.read_frames(reader.frames)):
         assert frame.index == index
-        assert raw == NOISE[index * FRAME_SIZE :][:FRAME_SIZE]
-    assert len(fetch.ranges) == 4  # 11 frames of a little over 1 MiB, three at a time
+        assert raw == chunks[index]
+    assert len(fetch.ranges) == 4  # 11 frames of a little over 1 MiB stored, three at a time
     assert all(length <= MERGE_LIMIT + 2 * 65_552 for _, length in fetch.ranges)
 
 
@@ -115,13 +117,14 @@ def test_frames_far_apart_or_backwards_are_fetched_one_by_one(kit: BlobKit) -> N
 
 
 def test_each_frame_is_fetched_once_however_many_chunks_are_asked_for_in_whatever_order(kit: BlobKit) -> None:
-    blob = kit.seal([*SMALL_FILES, NOISE[:MAXIMUM]])
+    files = [*SMALL_FILES, *(NOISE[n * 250_000 :][:250_000] for n in range(9)), NOISE[:MAXIMUM]]
+    blob = kit.seal(files)
     fetch = CountingFetch(joined(blob))
     reader = BlobReader(fetch, blob.size, [kit.identity])
     del fetch.ranges[:]
     places = list(blob.places())
     random.Random(1).shuffle(places)
-    known = {hash_chunk(data): data for data in [*SMALL_FILES, NOISE[:MAXIMUM]]}
+    known = {hash_chunk(data): data for data in files}
     assert all(known[place.hash] == data for place, data in reader.chunks(places))
     assert len(fetch.ranges) == len(reader.frames) == 3
 
@@ -343,4 +346,4 @@ def test_a_blob_of_the_first_release_is_read_for_ever() -> None:
     assert [[frame.raw_size, frame.length] for frame in reader.frames] == golden["frames"]
     places = [ChunkPlace(ChunkHash(bytes.fromhex(name)), offset, size) for name, offset, size in golden["chunks"]]
     contents = [data for _, data in reader.chunks(places)]
-    assert contents == [b"x", b"a small file\n", b"line\n" * 1000, bytes(range(256)) * 3, bytes(FRAME_SIZE)]
+    assert contents == [b"x", b"a small file\n", b"line\n" * 1000, bytes(range(256)) * 3, bytes(1024 * 1024)]

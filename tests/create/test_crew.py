@@ -102,7 +102,7 @@ def test_what_ends_a_worker_is_said_by_the_run(machine: Machine, monkeypatch: py
     monkeypatch.setattr(wire.Wire, "take_fds", lambda self, count: [])
     real = crew._Worker.read
 
-    def read(self: crew._Worker, batch: int, groups: object) -> None:
+    def read(self: crew._Worker, *_: object) -> None:
         self._wire.send("no message that it knows")
 
     monkeypatch.setattr(crew._Worker, "read", read)
@@ -115,11 +115,12 @@ def test_what_ends_a_worker_is_said_by_the_run(machine: Machine, monkeypatch: py
 def test_a_worker_ends_when_the_run_that_it_works_for_is_killed(tmp_path: Path) -> None:
     script = (
         "import queue, time\n"
+        "from pathlib import Path\n"
         "from vaultpy.ops.crew import _Worker\n"
         "from vaultpy.ops.seal import SealSettings\n"
         "from vaultpy.ops.wire import Setup\n"
         "from vaultpy.age import X25519Identity\n"
-        "one = _Worker(Setup((), SealSettings(3, 1 << 20)), queue.SimpleQueue(), print)\n"
+        "one = _Worker(Setup((), SealSettings(3, 1 << 20), Path()), queue.SimpleQueue(), print)\n"
         "print(one._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -150,7 +150,7 @@ def test_a_death_after_each_death_still_ends_in_a_whole_snapshot(
 
 def test_what_an_interrupted_run_uploaded_is_not_uploaded_again(machine: Machine) -> None:
     for number in range(6):
-        (machine.tree / f"large{number}").write_bytes(os.urandom(1_200_000))
+        (machine.tree / f"large{number}").write_bytes(os.urandom(2_400_000))
 
     def die_at_the_export(verb: str, name: str) -> None:
         if name.endswith("db.zst.age"):

@@ -18,7 +18,7 @@ from vaultpy.chunker import hash_chunk
 from vaultpy.errors import DamageError
 from vaultpy.model import ChunkHash
 
-FRAME_SIZE = 1024 * 1024
+FRAME_SIZE = 2 * 1024 * 1024
 """Raw bytes at which a shared frame is full; a chunk of that size or more is a frame by itself."""
 
 FRAME_LIMIT = 8 * 1024 * 1024

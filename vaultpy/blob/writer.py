@@ -23,6 +23,7 @@ from vaultpy.blob.seektable import (
     encode_seek_table,
     seek_table_size,
 )
+from vaultpy.blob.spool import Spool
 from vaultpy.errors import DamageError
 from vaultpy.model import BlobHash, ChunkHash, ChunkPlace
 from vaultpy.padding import padme
@@ -38,6 +39,10 @@ SMALL = 16 * 1024 * 1024
 
 MAX_CHUNKS = 32 * 1024
 """Chunks at which a blob is full: their rows wait in memory until it is durable."""
+
+
+Pieces = list[bytes] | Spool
+"""Where a blob's bytes gather."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class SealedBlob:
 
 
 class BlobWriter:
-    """One blob in the making.  Holds its encrypted bytes: `target`, one frame and the padding at most."""
+    """One blob in the making.  Its encrypted bytes, `target` and one frame and the padding at most, go to `pieces`."""
 
     def __init__(
         self,
@@ -70,12 +75,14 @@ class BlobWriter:
         random: Callable[[int], bytes],
         target: int = TARGET,
         max_chunks: int = MAX_CHUNKS,
+        pieces: Pieces | None = None,
     ) -> None:
         self._target = target
         self._max_chunks = max_chunks
         self._encryptor = Encryptor(recipients, random)
         self._hasher = blake3.blake3()
-        self._pieces: list[bytes] = []
+        self._pieces: Pieces = [] if pieces is None else pieces
+        self._stored = 0
         self._entries: list[Entry] = []
         self._hashes: list[ChunkHash] = []
         self._sizes: list[int] = []
@@ -118,7 +125,7 @@ class BlobWriter:
         self._keep(self._encryptor.finish())
         return SealedBlob(
             hash=BlobHash(self._hasher.digest()),
-            size=sum(map(len, self._pieces)),
+            size=self._stored,
             raw_size=sum(self._sizes),
             pieces=self._pieces,
             hashes=self._hashes,
@@ -133,6 +140,7 @@ class BlobWriter:
 
     def _keep(self, piece: bytes) -> None:
         self._hasher.update(piece)
+        self._stored += len(piece)
         self._pieces.append(piece)
 
     def _least_size(self) -> int:

@@ -1,8 +1,8 @@
 """Who reads what a run takes: this process while there is little, worker processes once there is much.
 
 What Python does for each small file takes one core, so a run over many files is as fast as it has processes: this one
-walks, compares and writes the index, a worker opens, reads, hashes, compresses and encrypts.  Starting one costs what some
-thousand files cost; a run with less never does.
+walks, compares and writes the index, workers open, read, hash, compress and encrypt.  Starting one costs what some thousand
+files cost; a run with less never does.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ from contextlib import ExitStack
 from vaultpy.age import parse_recipient
 from vaultpy.blob.writer import SealedBlob
 from vaultpy.errors import VaultpyError
-from vaultpy.ops.seal import POLL_SECONDS, Sealer
+from vaultpy.ops.put import POLL_SECONDS
+from vaultpy.ops.seal import Sealer, usable_cores
 from vaultpy.ops.wire import Batch, Failed, Setup, Verdict, Wire
 from vaultpy.source.batch import BatchReader, Group, Part
 
 START_FILES = 2_000
-START_BYTES = 64 * 1024 * 1024
+START_BYTES = 32 * 1024 * 1024
 """Files or bytes to be read at which worker processes start."""
 
-AHEAD = 48
-"""Batches that a worker has at a time, so that it never waits for the next."""
+MOST_WORKERS = 4
+
+AHEAD_FILES = 24 * 1024
+AHEAD_BYTES = 32 * 1024 * 1024
+"""What a worker is given at a time, so that it does not wait for the next while we write to the index: a tenth of a second
+and more of its work, and little enough of our memory."""
 
 _END_SECONDS = 5
 
@@ -37,11 +42,9 @@ OnPart = Callable[[Part], bytes]
 
 
 def default_workers() -> int:
-    """How many worker processes are worth their memory on this machine: one shares two to seven cores with us."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores < 2 or not hasattr(os, "memfd_create"):
-        return 0
-    return 1 if cores < 8 else 2
+    """How many worker processes are worth their memory on this machine (some 80 MB each)."""
+    cores = usable_cores()
+    return min(cores, MOST_WORKERS) if cores > 1 else 0
 
 
 class Crew:
@@ -70,15 +73,18 @@ class Crew:
         self._files += sum(len(files) for _, files in groups)
         self._bytes += size
         if not self._workers and self._most and (self._files > START_FILES or self._bytes > START_BYTES):
+            if self._here is not None:
+                self._here.finish()
+                self._here = None
             self._workers = [
                 self._stack.enter_context(_Worker(self._setup, self._parts, self._send)) for _ in range(self._most)
             ]
         if not self._workers:
             self.here.read(batch, groups)
             return
-        while min(worker.batches for worker in self._workers) >= AHEAD:
+        while all(worker.is_busy for worker in self._workers):
             self._handle(wait=True)
-        min(self._workers, key=lambda worker: worker.batches).read(batch, groups)
+        min(self._workers, key=lambda worker: worker.ahead).read(batch, groups, size)
         self.collect()
 
     def collect(self) -> None:
@@ -88,7 +94,7 @@ class Crew:
 
     def finish(self) -> None:
         """Wait until everything that was given is read, sealed and sent."""
-        while any(worker.batches for worker in self._workers):
+        while any(worker.ahead != (0, 0) for worker in self._workers):
             self._handle(wait=True)
         for worker in self._workers:
             worker.finish()
@@ -106,6 +112,7 @@ class Crew:
                 self._setup.settings,
                 self._send,
                 random=self._random,
+                scratch=self._setup.scratch,
             )
             self._stack.enter_context(sealer)
             self._here = _Here(sealer, self._on_part, birth_times=self._setup.birth_times)
@@ -158,8 +165,8 @@ class _Worker:
         parts: queue.SimpleQueue[tuple[_Worker, Part | None]],
         send: Callable[[SealedBlob], None],
     ) -> None:
-        self.batches = 0
         self.finished = False
+        self._batches: dict[int, tuple[int, int]] = {}
         self._parts, self._send = parts, send
         self._failure: BaseException | None = None
         ours, theirs = socket.socketpair()
@@ -170,6 +177,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -178,12 +186,24 @@ class _Worker:
         self._hearing = threading.Thread(target=self._hear, name="worker", daemon=True)
         self._hearing.start()
 
-    def read(self, batch: int, groups: Sequence[Group]) -> None:
-        self.batches += 1
+    @property
+    def ahead(self) -> tuple[int, int]:
+        """Bytes, as listed, and files that it was given and has not finished reading."""
+        return sum(size for size, _ in self._batches.values()), sum(files for _, files in self._batches.values())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has enough for now."""
+        size, files = self.ahead
+        return size >= AHEAD_BYTES or files >= AHEAD_FILES
+
+    def read(self, batch: int, groups: Sequence[Group], size: int) -> None:
+        self._batches[batch] = size, sum(len(files) for _, files in groups)
         self._tell(Batch(batch, [files for _, files in groups]), [fd for fd, _ in groups])
 
     def settle(self, part: Part, new: bytes) -> None:
-        self.batches -= part.last
+        if part.last:
+            del self._batches[part.batch]
         self._tell(Verdict(new))
 
     def finish(self) -> None:
@@ -239,6 +259,10 @@ class _Worker:
         code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
         return f"worker process {how} before it was done"
+
+
+# One heap for all threads: glibc's many, each with its own holes, cost a worker a third more memory.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 
 def _command(fd: int) -> list[str]:

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from vaultpy.blob.writer import SealedBlob
-from vaultpy.ops.seal import POLL_SECONDS, Stopped
 from vaultpy.store.base import Store
 from vaultpy.store.names import blob_name
+
+POLL_SECONDS = 0.5
+"""How often whoever waits looks whether another thread has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Putter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._failure = self._failure or Stopped()
+        self._failure = self._failure or _Stopped()
         self._putting.shutdown(wait=True, cancel_futures=True)
 
     def _raise_failure(self) -> None:
@@ -77,3 +79,7 @@ class Putter:
             self._failure = self._failure or error
         finally:
             self._slots.release()
+
+
+class _Stopped(Exception):
+    """Ends the threads of a putter that was left before it finished."""

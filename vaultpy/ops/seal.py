@@ -1,27 +1,24 @@
-"""From chunks to sealed blobs: frames are compressed on every core, and sealed in the order in which they came.
+"""From chunks to sealed blobs, frame after frame, in the order in which they came.
 
-    add → [queue of frames] → compress (a thread per core) → seal (one thread) → `send`
-
-Every queue is bounded, so memory is: the thread that adds waits when the others are behind.  A failure in any thread is
-raised where the next chunk is added, or at the end.
+A large chunk's frame is compressed in a thread of its own while the next ones are read: zstd, BLAKE3 and the cutting of
+files free the GIL.  The shared frames of small chunks are not: their hundreds of hashes would hand the GIL to and fro more
+often than it pays, and whoever has many small files has several processes to read them.
 """
 
 from __future__ import annotations
 
 import os
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from vaultpy.age import Recipient
 from vaultpy.blob.frames import Frame, FrameBuilder, FrameCompressor, FrameInput
+from vaultpy.blob.spool import open_spool
 from vaultpy.blob.writer import BlobWriter, SealedBlob
 from vaultpy.model import ChunkHash
-
-POLL_SECONDS = 0.5
-"""How often whoever waits for a queue looks whether another thread has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +29,12 @@ class SealSettings:
     blob_size: int
 
 
+LARGE_GROUP = 16
+"""Chunks up to which a frame has large ones, and is worth a thread."""
+
+
 class Sealer:
-    """Takes chunks, sends sealed blobs.  Use as a context manager: leaving it ends the threads, finished or not."""
+    """Takes chunks, sends sealed blobs.  Belongs to one thread; use as a context manager: leaving it ends its threads."""
 
     def __init__(
         self,
@@ -42,82 +43,62 @@ class Sealer:
         send: Callable[[SealedBlob], None],
         *,
         random: Callable[[int], bytes],
+        scratch: Path,
     ) -> None:
-        """`send` is called in the sealing thread, which waits for it; what it raises ends the sealer."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._recipients, self._settings, self._send, self._random = recipients, settings, send, random
+        """`send` takes the blobs; their bytes lie in spools in the folder `scratch`."""
+        self._recipients, self._settings, self._send = recipients, settings, send
+        self._random, self._scratch = random, scratch
         self._builder, self._compressor = FrameBuilder(), FrameCompressor(settings.level)
-        self._frames: queue.Queue[Future[Frame] | None] = queue.Queue(maxsize=2 * cores + 2)
-        self._failure: BaseException | None = None
-        self._compressing = ThreadPoolExecutor(cores, thread_name_prefix="compress")
-        self._sealing = threading.Thread(target=self._seal_frames, name="seal", daemon=True)
-        self._sealing.start()
+        self._threads = usable_cores()
+        self._compressing = ThreadPoolExecutor(self._threads, thread_name_prefix="compress")
+        # Large frames under way, and what came after them; at most as many as there are threads, so memory is bounded.
+        self._waiting: deque[Future[Frame] | Frame] = deque()
+        self._writer = self._new_writer()
 
     def add(self, hash: ChunkHash, data: bytes) -> None:
-        """Take a chunk on its way; waits while too much is under way already."""
+        """Take a chunk; may wait for a thread, and for `send`."""
         for group in self._builder.add(hash, data):
-            self._submit(group)
+            self._compress(group)
 
     def finish(self) -> None:
-        """Seal all that is left, and wait until it is sent; nothing can be added after."""
+        """Seal all that is left, and send it; nothing can be added after."""
         for group in self._builder.flush():
-            self._submit(group)
-        self._enqueue(None)
-        while self._sealing.is_alive():
-            self._sealing.join(POLL_SECONDS)
-        self.raise_failure()
-
-    def raise_failure(self) -> None:
-        """Raise what a thread met, if one did."""
-        if self._failure is not None:
-            raise self._failure
+            self._compress(group)
+        while self._waiting:
+            self._write_oldest()
+        if not self._writer.empty:
+            self._send(self._writer.seal(last=True))
 
     def __enter__(self) -> Sealer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # A finished sealer has nothing left to stop; an unfinished one must not send what nobody will record.
-        self._failure = self._failure or Stopped()
         self._compressing.shutdown(wait=True, cancel_futures=True)
-        self._sealing.join()
 
-    def _submit(self, group: FrameInput) -> None:
-        self._enqueue(self._compressing.submit(self._compressor.compress, group))
+    def _compress(self, group: FrameInput) -> None:
+        if len(group) <= LARGE_GROUP:
+            self._waiting.append(self._compressing.submit(self._compressor.compress, group))
+        else:
+            self._waiting.append(self._compressor.compress(group))
+        while self._waiting and (len(self._waiting) > self._threads or _is_done(self._waiting[0])):
+            self._write_oldest()
 
-    def _enqueue(self, frame: Future[Frame] | None) -> None:
-        while True:
-            self.raise_failure()
-            try:
-                self._frames.put(frame, timeout=POLL_SECONDS)
-                return
-            except queue.Full:
-                continue
-
-    def _seal_frames(self) -> None:
-        """The sealing thread: frames in the order of the walk into blobs, one after the other."""
-        writer = self._new_writer()
-        try:
-            while (waiting := self._next_frame()) is not None:
-                writer.add(waiting.result())
-                if writer.full:
-                    self._send(writer.seal(last=False))
-                    writer = self._new_writer()
-            if not writer.empty and self._failure is None:
-                self._send(writer.seal(last=True))
-        except BaseException as error:  # noqa: BLE001  handed to the thread that adds
-            self._failure = self._failure or error
-
-    def _next_frame(self) -> Future[Frame] | None:
-        while self._failure is None:
-            try:
-                return self._frames.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                continue
-        return None
+    def _write_oldest(self) -> None:
+        oldest = self._waiting.popleft()
+        self._writer.add(oldest if isinstance(oldest, Frame) else oldest.result())
+        if self._writer.full:
+            self._send(self._writer.seal(last=False))
+            self._writer = self._new_writer()
 
     def _new_writer(self) -> BlobWriter:
-        return BlobWriter(self._recipients, random=self._random, target=self._settings.blob_size)
+        target, pieces = self._settings.blob_size, open_spool(self._scratch)
+        return BlobWriter(self._recipients, random=self._random, target=target, pieces=pieces)
 
 
-class Stopped(Exception):
-    """Ends the threads of what was left before it finished."""
+def _is_done(one: Future[Frame] | Frame) -> bool:
+    return isinstance(one, Frame) or one.done()
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

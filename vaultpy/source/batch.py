@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +25,18 @@ from vaultpy.source.flags import FlagReader
 from vaultpy.source.holes import data_between, end_of, find_holes, holes_before, may_have_holes
 from vaultpy.source.read import OPEN, open_regular, read_file, same
 from vaultpy.source.statx import Statx
+from vaultpy.source.still import TICK_SECONDS
 
 TRIES = 3
 """How often a file is read that changes meanwhile; then the last reading is kept and marked."""
 
+TICK_NS = int(TICK_SECONDS * 1_000_000_000)
+
 PART_BYTES = 4 * 1024 * 1024
 """Bytes of chunks at which a part is given out."""
 
-HELD_BYTES = 24 * 1024 * 1024
-"""Bytes of chunks that are held, waiting to hear which are new, before reading waits."""
+HELD_BYTES = 8 * 1024 * 1024
+"""Bytes of chunks that are held, waiting to hear which are new, at which a reader is full."""
 
 Listed = tuple[bytes, int, int, int, int, int, int]
 """A file as it was listed: the fields of `Expected`, as a tuple, which is what goes to another process fastest."""
@@ -120,16 +123,19 @@ def _open_as_it_is(dir_fd: int, expected: Expected) -> int:
 
 
 class BatchReader:
-    """Reads batch after batch in one thread; `settle` may be called from another."""
+    """Reads batch after batch; belongs to one thread."""
 
-    def __init__(self, give: Callable[[Part], None], *, birth_times: bool = False) -> None:
-        """`give` is called with each part, in the thread that reads."""
+    def __init__(
+        self, give: Callable[[Part], None], *, birth_times: bool = False, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        """`give` is called with each part; it calls `settle`, for this part or older ones, until we are not full."""
         self._give = give
+        self._clock = clock
         self._flags = FlagReader()
         self._statx = Statx() if birth_times else None
         self._held: deque[tuple[int, list[ChunkHash], list[bytes]]] = deque()
         self._held_bytes = 0
-        self._settled = threading.Condition()
+        self._window: memoryview | None = None
         self._user = os.geteuid()
 
     def read(self, batch: int, groups: Sequence[Group]) -> None:
@@ -145,17 +151,42 @@ class BatchReader:
                     self._give_out(reading, last=False)
         self._give_out(reading, last=True)
 
+    @property
+    def holds(self) -> bool:
+        """Whether a part is not settled yet."""
+        return bool(self._held)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is held that some of it must be settled first."""
+        return self._held_bytes >= HELD_BYTES
+
     def settle(self, new: Sequence[int]) -> Iterator[tuple[ChunkHash, bytes]]:
         """For the oldest part that is not settled: one flag per hash comes in, the chunks that are to be stored come out."""
         size, hashes, chunks = self._held.popleft()
-        yield from compress(zip(hashes, chunks, strict=True), new)
-        with self._settled:
-            self._held_bytes -= size
-            self._settled.notify()
+        self._held_bytes -= size
+        return compress(zip(hashes, chunks, strict=True), new)
+
+    def _is_young(self, ctime: int) -> bool:
+        """Whether a change may be under way that shows already, or another come that does not show.
+
+        A file's times are set as a write begins, and move by ticks: within one, times that stay say nothing.
+        """
+        return 0 <= self._clock() - ctime < TICK_NS
+
+    def _look_when_still(self, fd: int) -> os.stat_result:
+        """What an open file is, after a tick without a change if it just had one."""
+        found = os.fstat(fd)
+        if self._is_young(found.st_ctime_ns):
+            time.sleep(TICK_SECONDS)
+            found = os.fstat(fd)
+        return found
 
     def _read_plain(self, dir_fd: int, listed: Listed, reading: _Reading, position: int) -> bool:
         """Read a small file by as few calls as can be; False (and nothing done) where anything is not as listed."""
         name, size, mtime, ctime, inode, device, uid = listed
+        if self._is_young(ctime):
+            return False
         try:
             fd = os.open(name, OPEN | os.O_NOATIME if self._user in (0, uid) else OPEN, dir_fd=dir_fd)
         except OSError:
@@ -195,9 +226,8 @@ class BatchReader:
         try:
             fd = _open_as_it_is(dir_fd, expected)
             try:
-                after = os.fstat(fd)
                 for _ in range(TRIES):
-                    before, start = after, reading.total
+                    before, start = self._look_when_still(fd), reading.total
                     size, holes = self._read_chunks(fd, before, reading)
                     after = os.fstat(fd)
                     held_still = same(before, after) and size == after.st_size
@@ -220,7 +250,9 @@ class BatchReader:
         holes = find_holes(fd, found.st_size) if may_have_holes(found) else []
         extents = data_between(holes, found.st_size) if holes else None
         size = 0
-        for data in read_file(fd, found.st_size, extents):
+        if self._window is None and found.st_size > chunker.MINIMUM:
+            self._window = chunker.new_window()
+        for data in read_file(fd, found.st_size, extents, self._window):
             reading.hashes.append(hash_chunk(data))
             reading.chunks.append(data)
             reading.size += len(data)
@@ -236,8 +268,6 @@ class BatchReader:
         size, hashes, chunks = reading.size, reading.hashes, reading.chunks
         reading.hashes, reading.chunks, reading.size = [], [], 0
         reading.given_out += len(hashes)
-        with self._settled:
-            self._settled.wait_for(lambda: self._held_bytes < HELD_BYTES)
-            self._held_bytes += size
+        self._held_bytes += size
         self._held.append((size, hashes, chunks))
         self._give(Part(reading.batch, hashes, reading.odd if last else {}, last))

@@ -68,17 +68,20 @@ def _open(dir_fd: int, name: bytes, expected: Listed) -> int:
         raise translate(error) from error
 
 
-def read_file(fd: int, size: int, extents: Sequence[Extent] | None = None) -> Iterable[bytes]:
+def read_file(
+    fd: int, size: int, extents: Sequence[Extent] | None = None, window: memoryview | None = None
+) -> Iterable[bytes]:
     """The chunks of an open file from its beginning; `size` is what it is thought to be, and only chooses the way.
 
     `extents` (from `holes.data_between`) leaves the holes between them out: the chunks are those of the parts end to end.
-    Raises SourceError, while it is iterated.
+    `window`: from `chunker.new_window`, for this file alone while it is iterated; making one costs more than cutting a
+    small file.  Raises SourceError, while it is iterated.
     """
     if size <= chunker.MINIMUM and extents is None:
         data = read_small(fd, size)
         if data is not None:
             return (data,) if data else ()
-    return read_chunks(fd, extents)
+    return read_chunks(fd, extents, window)
 
 
 def read_small(fd: int, size: int) -> bytes | None:
@@ -93,9 +96,9 @@ def read_small(fd: int, size: int) -> bytes | None:
     return data if len(data) == size else None
 
 
-def read_chunks(fd: int, extents: Sequence[Extent] | None = None) -> Iterable[bytes]:
+def read_chunks(fd: int, extents: Sequence[Extent] | None = None, window: memoryview | None = None) -> Iterable[bytes]:
     """The chunks of a file of any length, in bounded memory.  Raises SourceError while it is iterated."""
-    return chunker.cut(_whole(fd) if extents is None else _parts(fd, extents))
+    return chunker.cut(_whole(fd) if extents is None else _parts(fd, extents), window)
 
 
 def _whole(fd: int) -> chunker.Fill:
