@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from machine import Machine, make_machine, recipient_of
+from machine import Died, Machine, make_machine, recipient_of
 
 from vaultpy.errors import StoreContradiction
 from vaultpy.model import ExportId, ExportRef, SnapshotId
@@ -195,3 +195,30 @@ def test_an_export_that_is_put_in_place_of_ours_stops_publishing(machine: Machin
     with pytest.raises(StoreContradiction):
         machine.create()
     assert len(machine.catalog().entries) == 1
+
+
+def test_a_snapshot_comes_back_that_was_made_after_the_newest_was_lost_and_a_run_died(machine: Machine) -> None:
+    """The dead run ended rows with the newest snapshot, which then went from the store: the next export stands on the one
+    before, and has to take them away from that."""
+    (machine.tree / "large").write_bytes(os.urandom(300_000))
+    for number in range(60):  # so that the base is large, and differences stand on it
+        (machine.tree / f"more{number}").write_bytes(b"%d" % number)
+    machine.snapshot()
+    (machine.tree / "empty").write_bytes(b"not any more")
+    newest = machine.snapshot()
+    (machine.tree / "empty").unlink()
+    (machine.tree / "large").write_bytes(os.urandom(1000))
+
+    def die(verb: str, name: str) -> None:
+        if verb == "put" and name.startswith(names.METADATA):
+            raise Died
+
+    machine.store.before = die
+    with pytest.raises(Died):
+        machine.create()
+    machine.store.before = lambda verb, name: None
+    for name in (names.manifest_name(newest.id), names.signature_name(newest.id)):
+        machine.memory.delete(name)
+    made = machine.snapshot()
+    assert made.parent is not None
+    assert machine.comes_back()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vaultpy.index.db import Index
 from vaultpy.index.ids import COUNTER_BITS
+from vaultpy.index.snapshots import last_complete_seq
 
 
 def drop_unheld(index: Index) -> int:
@@ -12,6 +13,7 @@ def drop_unheld(index: Index) -> int:
     Call it after snapshots were forgotten, which only a listing that succeeded whole allows.
     """
     with index.transaction():
+        _end_with_newest(index)
         index.run("CREATE TEMP TABLE unheld (id INTEGER PRIMARY KEY)")
         index.run(f"INSERT INTO unheld {_UNHELD_FILES}")
         index.run("CREATE TEMP TABLE loose (id INTEGER PRIMARY KEY)")
@@ -27,6 +29,25 @@ def drop_unheld(index: Index) -> int:
         index.run("DROP TABLE loose")
     return dropped
 
+
+def _end_with_newest(index: Index) -> None:
+    """Let rows that closed with a snapshot which is forgotten end with the newest complete one that is left: what a dead
+    run had closed is missing from the next snapshot, and so has to be in its export's difference to that one."""
+    for (source_id,) in index.rows("SELECT id FROM sources"):
+        newest = last_complete_seq(index, source_id)
+        if newest is not None:
+            for sql in _END_WITH_NEWEST:
+                index.run(sql, (newest, source_id))
+
+
+_BEGAN = f"EXISTS (SELECT 1 FROM runs r WHERE r.no = {{0}}.id >> {COUNTER_BITS} AND r.seq <= ?1)"
+
+_END_WITH_NEWEST = (
+    f"UPDATE files SET last_seq = ?1 WHERE last_seq > ?1 AND {_BEGAN.format('files')}"
+    " AND directory_id IN (SELECT id FROM directories WHERE source_id = ?2)",
+    f"UPDATE directories SET last_seq = ?1 WHERE last_seq > ?1 AND source_id = ?2 AND {_BEGAN.format('directories')}",
+    "UPDATE snapshot_blobs SET last_seq = ?1 WHERE source_id = ?2 AND last_seq > ?1 AND first_seq <= ?1",
+)
 
 _NO_SNAPSHOT = f"""NOT EXISTS (
     SELECT 1 FROM runs r JOIN snapshots s ON s.source_id = r.source_id
