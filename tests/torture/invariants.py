@@ -49,7 +49,7 @@ class Scene:
     whether void records may; `collects`: whether prunes afterwards must
     leave nothing but what is needed; `clock_wrong`: whether a clock was; `mute`: whether nothing could be written, to
     standard error neither; `restored`: what the command restores to `vault.target`; `before`: the store's objects, and
-    `canaries` what lay outside, before it began; `thorough`: whether vaultpy restores and verifies, too.
+    `canaries` what lay outside, before it began; `thorough`: whether vaultpy restores, verifies and prunes, too.
     """
 
     vault: SmallVault
@@ -172,7 +172,7 @@ def i5_convergence(scene: Scene) -> str | None:
     orphans = {name for name in scene.vault.objects() if name.startswith("blobs/")} - needed
     known = len(orphans & scene.before.keys())
     _must(len(orphans) - known <= CONVERGED_BLOBS, f"{len(orphans)} blobs are orphans, {known} of them from before")
-    if scene.collects:
+    if scene.collects and scene.thorough:
         _collect(scene)
     return None
 

@@ -5,9 +5,12 @@ A state is made once and frozen; a case thaws it, runs the command with somethin
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,8 +292,23 @@ class Stages:
         stage.before = sizes(self.vault)
         stage.canary = appearance(self.vault.outside)
         stage.frozen = self.vault.freeze()
+        import_what_is_used(stage.start())
         stage.collects = stage.after is not None and not stage.damaged
         return stage
+
+
+def import_what_is_used(stage: Stage) -> None:
+    """Import here what a stage's command imports on its way: a fault shall meet vaultpy, not the loading of a library."""
+    result = stage.vault.folder / "modules"
+
+    def arm() -> Callable[[], None]:
+        return lambda: result.write_text("\n".join(sys.modules)) and None
+
+    stage.run(arm)
+    for name in result.read_text().splitlines():
+        if name not in sys.modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
 
 def stages_of(room: Room) -> Stages:

@@ -113,9 +113,9 @@ class Recoverer:
 
     def _tree(self, store: Path, said: dict, blobs: Mapping[str, int]) -> tuple[Tree, dict[bytes, str]]:
         exports = b"".join(self._export(store, said, ref) for ref in said["exports"])
-        state = hashlib.sha256(exports)
+        state = blake3.blake3(exports)
         for name in blobs:
-            state.update(hashlib.sha256(_read_or_empty(store / name)).digest())
+            state.update(blake3.blake3(_read_or_empty(store / name)).digest())
         key = state.digest()
         if key not in self._trees:
             if len(self._trees) >= 16:
@@ -178,7 +178,7 @@ class Recoverer:
         return self._ask(("zstd", "-dqc"), data, "zstd cannot unfold it")
 
     def _ask(self, command: tuple[str, ...], data: bytes, refusal: str, more: str = "") -> bytes:
-        key = (*command, hashlib.sha256(data).hexdigest(), more)
+        key = (*command, blake3.blake3(data).hexdigest(), more)
         known = self._answers.get(key)
         if known is None:
             done = subprocess.run(command, input=data, capture_output=True, check=False)

@@ -14,6 +14,7 @@ import pytest
 from machine import Machine, WatchedStore, fill, make_machine
 
 from vaultpy.blob.writer import SealedBlob
+from vaultpy.config import StoreKeyConfig, change_key
 from vaultpy.errors import ConfigError, DamageError, IndexDatabaseError
 from vaultpy.events import ignore
 from vaultpy.export import read_sql, write_export
@@ -95,6 +96,22 @@ def test_a_folder_above_the_source_that_cannot_be_opened_costs_nothing_below_it(
     announced = {os.path.join(path, name) for path, _, names in found for name in names}
     assert all(path in announced for path, _, _ in found if path != b"/")
     assert [one.path for _, problems, _ in found for one in problems] == [b"/"]
+
+
+def test_a_new_key_whose_configuration_cannot_be_written_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "config.toml"
+    path.write_text('[key]\nid = "old"\nrecipient = "old"\n')
+    monkeypatch.setattr(os, "fchmod", fail)
+    key = StoreKeyConfig(KeyId(UUID(int=9)), "age1new")
+    with pytest.raises(ConfigError, match="input/output error") as raised:
+        change_key(path, key)
+    assert "age1new" in str(raised.value.hint)
+    assert [one.name for one in tmp_path.iterdir()] == ["config.toml"]
 
 
 def test_a_rebuild_on_a_disk_that_fails_is_an_error_of_ours(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

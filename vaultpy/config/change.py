@@ -31,7 +31,13 @@ def change_key(path: Path, key: StoreKeyConfig) -> None:
                 hint=f'write into it: id = "{key.id}" and recipient = "{key.recipient}"',
             )
     assert found is not None
-    _replace(path, text[: found.start()] + changed + text[found.end() :], key)
+    try:
+        _replace(path, text[: found.start()] + changed + text[found.end() :], key)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written: {(error.strerror or str(error)).lower()}",
+            hint=f'the new key is made; write into [key]: id = "{key.id}" and recipient = "{key.recipient}"',
+        ) from error
 
 
 def _replace(path: Path, text: str, key: StoreKeyConfig) -> None:
