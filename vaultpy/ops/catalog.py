@@ -249,10 +249,11 @@ def sources_of(entries: Iterable[Entry]) -> dict[tuple[HostId, SourceId], list[E
 def only_source(catalog: Catalog, name: str | None) -> list[Entry]:
     """The snapshots of the source of that name; without one, of the only source there is.
 
-    Sources whose names cannot be told (another host's, without an identity) are never taken for the one that is meant.
-    Raises UsageError.
+    Sources whose names cannot be told (another host's, without an identity) are never taken for the one that is meant, and
+    what an unknown signer signed is in nobody's way.  Raises UsageError.
     """
-    groups = list(sources_of(catalog.entries).values())
+    known = [one for one in catalog.entries if one.signed is not False]
+    groups = list(sources_of(known or catalog.entries).values())
     named = groups if name is None else [group for group in groups if group[-1].source_name == name]
     if len(named) == 1:
         return named[0]

@@ -1,0 +1,54 @@
+"""What `latest` and `SOURCE@TIME` mean where somebody puts snapshots of his own into the store."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from vaultpy.errors import UsageError
+from vaultpy.model import HostId, KeyId, SnapshotId, SnapshotState, SourceId
+from vaultpy.ops.catalog import Catalog, Entry
+from vaultpy.ops.resolve import resolve_snapshot
+from vaultpy.ops.survey import Metadata
+
+DAY = 24 * 3600 * 1_000_000_000
+
+
+def entry(number: int, *, host: int = 1, signed: bool | None = True, name: str | None = "home") -> Entry:
+    return Entry(
+        id=SnapshotId(UUID(int=number)),
+        source=SourceId(UUID(int=host)),
+        host=HostId(UUID(int=host)),
+        seq=number,
+        started=number * DAY,
+        completed=number * DAY,
+        state=SnapshotState.COMPLETE,
+        key_id=KeyId(UUID(int=7)),
+        repairs=None,
+        pinned=False,
+        signer=None,
+        source_name=name,
+        host_name="host",
+        signed=signed,
+    )
+
+
+def catalog(*entries: Entry) -> Catalog:
+    return Catalog(entries, (), (), (), Metadata({}, {}, {}))
+
+
+@pytest.mark.parametrize("text", ["latest", "home@1980-01-01"])
+@pytest.mark.parametrize("name", ["home", None], ids=["of the same name", "of a name that cannot be told"])
+def test_what_an_unknown_signer_signed_is_in_nobodys_way(text: str, name: str | None) -> None:
+    shown = catalog(entry(1), entry(2), entry(3, host=2, signed=False, name=name))
+    assert resolve_snapshot(shown, text, None).seq == 2
+
+
+def test_where_nobody_is_known_everything_counts() -> None:
+    assert resolve_snapshot(catalog(entry(1, signed=False), entry(2, signed=False)), "latest", None).seq == 2
+
+
+def test_several_sources_that_are_known_have_to_be_told_apart() -> None:
+    with pytest.raises(UsageError, match="several sources"):
+        resolve_snapshot(catalog(entry(1), entry(2, host=2)), "latest", None)
