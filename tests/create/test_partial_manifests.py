@@ -10,6 +10,7 @@ import pytest
 from machine import DAY, SECOND, Died, Machine, open_with
 
 from vaultpy.model import SnapshotState
+from vaultpy.ops.prune import plan_prune
 from vaultpy.ops.reader import read_manifest
 from vaultpy.signature import Trust
 from vaultpy.source import batch
@@ -36,6 +37,24 @@ def each_blob_takes(machine: Machine, nanoseconds: int) -> None:
 
 def manifests(machine: Machine) -> list[str]:
     return [name for name in machine.objects(names.METADATA) if name.endswith("manifest.json.zst")]
+
+
+def test_half_a_partial_manifest_of_a_run_that_died_stops_no_prune(long: Machine) -> None:
+    """Its signature was there, its manifest was not, and the next run forgot both."""
+    each_blob_takes(long, QUARTER)
+
+    def die(verb: str, name: str) -> None:
+        if verb == "put" and name.endswith("manifest.json.zst"):
+            raise Died
+
+    long.store.before = die
+    with pytest.raises(Died):
+        long.create()
+    assert [name for name in long.objects(names.METADATA) if name.endswith(".sig")] != []
+    assert manifests(long) == []
+    long.store.before = lambda verb, name: None
+    long.snapshot()
+    plan_prune(long.reader())
 
 
 def test_a_quick_run_publishes_no_partial_manifest(long: Machine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vaultpy.errors import StoreDenied
+from vaultpy.errors import IndexDatabaseError, StoreDenied
 from vaultpy.events import Noticed, OnEvent
 from vaultpy.index.checks import note_exports
 from vaultpy.index.db import Index, create_index, open_index
@@ -13,7 +13,9 @@ from vaultpy.index.intervals import drop_unheld
 from vaultpy.index.snapshots import State, all_exports, all_snapshots, forget_snapshots, unconfirmed
 from vaultpy.ops.publish import confirm, finish_unconfirmed
 from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.survey import list_metadata, refuse_unknown, unknown_own_snapshots
+from vaultpy.ops.records import put_record
+from vaultpy.ops.survey import Metadata, list_metadata, refuse_unknown, unknown_own_snapshots
+from vaultpy.purges import PurgeRecord
 from vaultpy.source.roots import PlaceOf, itself
 from vaultpy.state import StatePaths
 from vaultpy.store.base import Store
@@ -46,9 +48,14 @@ def database_scratch(vault: Vault) -> Path:
 def clear_scratch(vault: Vault) -> None:
     """Remove what a dead run left in the scratch folders; the lock is held, so nobody is using them."""
     for folder in {vault.paths.scratch, database_scratch(vault)}:
-        if folder.is_dir():
-            for path in folder.iterdir():
+        try:
+            for path in folder.iterdir() if folder.is_dir() else ():
                 path.unlink()
+        except OSError as error:
+            raise IndexDatabaseError(
+                f"scratch folder {folder} cannot be cleared: {(error.strerror or str(error)).lower()}",
+                hint="look at its disk, and who owns it",
+            ) from error
 
 
 def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
@@ -76,6 +83,7 @@ def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
         row.id for row in all_snapshots(index) if row.id not in metadata.manifests and row.state != State.PUBLISHING
     ]
     if gone:
+        _explain_unfinished(vault, index, metadata)
         with index.transaction():
             forget_snapshots(index, gone)
         drop_unheld(index)
@@ -83,6 +91,15 @@ def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
     shown = {ref.id.bytes for ref in all_exports(index) if listed.get(ref.id) == ref.size}
     note_exports(index, shown, vault.clock())
     return True
+
+
+def _explain_unfinished(vault: Vault, index: Index, metadata: Metadata) -> None:
+    """Say of the partial manifests of which a dead run put only the signature that they will not come: without a word,
+    each would be a loss for every prune to stop at."""
+    half = metadata.signatures.keys() - metadata.manifests.keys()
+    unfinished = tuple(row.id for row in all_snapshots(index) if row.state == State.PARTIAL and row.id in half)
+    if unfinished:
+        put_record(vault.store, PurgeRecord(snapshots=unfinished), vault.clock(), vault.random)
 
 
 def own_things(paths: StatePaths, store: Store | None, place_of: PlaceOf = itself) -> frozenset[tuple[int, int]]:
