@@ -32,7 +32,10 @@ def draw(results: Results) -> str:
         "<title>Wall time of each step beside vaultpy's</title>",
         f"<style>{STYLE}</style>",
         *_legend(results, programs),
-        *(_text(4, HEAD + row * _row_height(programs) + 4 + BAR, NAMES[step]) for row, step in enumerate(STEPS)),
+        *(
+            _text(4, HEAD + row * _row_height(programs) + len(programs) * BAR // 2 + 3, NAMES[step])
+            for row, step in enumerate(STEPS)
+        ),
     ]
     for number, tree in enumerate(trees):
         parts += _panel(results, figures, programs, tree, LABEL + number * PANEL)

@@ -214,6 +214,12 @@ def test_samples_of_all_processes_become_one_graph_without_places_of_the_machine
     assert "/a/b" not in graph
 
 
+def test_a_graph_leaves_the_import_system_out() -> None:
+    graph = draw_flame(read_stacks(["<module> (a.py);_load (<frozen importlib._bootstrap>);<module> (b.py) 1"]))
+    assert "importlib" not in graph
+    assert "(b.py)" in graph
+
+
 def make_tree(folder: Path) -> Path:
     (folder / "sub").mkdir(parents=True)
     for number in range(120):
