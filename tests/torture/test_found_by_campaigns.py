@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +22,7 @@ from vaultpy.export import read_sql, write_export
 from vaultpy.index.db import create_index
 from vaultpy.lock import hold_lock
 from vaultpy.model import BlobHash, ExportId, KeyId, StoreId
+from vaultpy.ops.moment import scratch_folder
 from vaultpy.ops.put import Putter
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.wrapped import keep_wrapped_keys
@@ -112,6 +114,16 @@ def test_a_new_key_whose_configuration_cannot_be_written_is_an_error_of_ours(
         change_key(path, key)
     assert "age1new" in str(raised.value.hint)
     assert [one.name for one in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_a_scratch_folder_that_cannot_be_removed_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(IndexDatabaseError, match="scratch index"), scratch_folder() as folder:
+        removed = shutil.rmtree
+        monkeypatch.setattr(shutil, "rmtree", fail)
+    removed(folder)
 
 
 def test_a_rebuild_on_a_disk_that_fails_is_an_error_of_ours(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

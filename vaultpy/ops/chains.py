@@ -15,7 +15,7 @@ from vaultpy.index.load import Expected, apply_export
 from vaultpy.index.sound import check_sound
 from vaultpy.manifest import Manifest
 from vaultpy.model import ExportRef, HostId, SourceId
-from vaultpy.ops.moment import add_source, check_blobs, checked_pieces
+from vaultpy.ops.moment import add_source, check_blobs, checked_pieces, translated
 from vaultpy.store.base import Store
 
 
@@ -65,7 +65,8 @@ class ChainReader:
         if self._scratch is not None:
             self._scratch.close()
             self._scratch = None
-            self._path.unlink()
+            with translated():
+                self._path.unlink()
         self._source, self._applied = None, ()
 
     def _begin(self, manifest: Manifest) -> Index:

@@ -41,13 +41,9 @@ def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identit
     if own is not None:
         yield own
         return
-    folder = scratch_folder()
-    try:
-        with create_scratch(folder / "scratch.sqlite") as scratch:
-            scratch.run("PRAGMA journal_mode = OFF")
-            yield load_snapshot(scratch, reader.at.store, manifest, identities)
-    finally:
-        shutil.rmtree(folder)
+    with scratch_folder() as folder, create_scratch(folder / "scratch.sqlite") as scratch:
+        scratch.run("PRAGMA journal_mode = OFF")
+        yield load_snapshot(scratch, reader.at.store, manifest, identities)
 
 
 def _own_moment(index: Index, manifest: Manifest) -> Moment | None:
@@ -60,13 +56,27 @@ def _own_moment(index: Index, manifest: Manifest) -> Moment | None:
     return Moment(index, source_id, row.seq)
 
 
-def scratch_folder() -> Path:
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for scratch indexes, gone afterwards.  Raises IndexDatabaseError."""
+    with translated():
+        folder = Path(tempfile.mkdtemp(prefix="vaultpy-"))
     try:
-        return Path(tempfile.mkdtemp(prefix="vaultpy-"))
+        yield folder
+    finally:
+        with translated():
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Failures of the disk that scratch indexes lie on, as ours."""
+    try:
+        yield
     except OSError as error:
         raise IndexDatabaseError(
             f"no place for a scratch index: {(error.strerror or str(error)).lower()}",
-            hint="set TMPDIR to a folder with room",
+            hint="set TMPDIR to a folder with room, on a disk that is well",
         ) from error
 
 

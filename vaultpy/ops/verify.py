@@ -9,7 +9,6 @@ share it.  What disappears meanwhile because its snapshot was removed is no dama
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,18 +68,15 @@ def verify(
         raise NoIdentity("no identity was given", hint="give --identity FILE, or set VAULTPY_IDENTITY")
     catalog = read_catalog(reader)
     entries, broken = _choose(catalog, request)
-    folder = scratch_folder()
-    try:
-        with (
-            create_scratch(folder / "inventory.sqlite") as scratch,
-            contextlib.closing(ChainReader(reader.at.store, folder)) as rows,
-        ):
-            run = _Verification(reader, catalog, request, Inventory(scratch), rows)
-            run.look(entries, broken, clock(), on_event)
-            run.remember(clock())
-            return run.result(whole=not request.snapshots)
-    finally:
-        shutil.rmtree(folder)
+    with (
+        scratch_folder() as folder,
+        create_scratch(folder / "inventory.sqlite") as scratch,
+        contextlib.closing(ChainReader(reader.at.store, folder)) as rows,
+    ):
+        run = _Verification(reader, catalog, request, Inventory(scratch), rows)
+        run.look(entries, broken, clock(), on_event)
+        run.remember(clock())
+        return run.result(whole=not request.snapshots)
 
 
 def _choose(catalog: Catalog, request: VerifyRequest) -> tuple[list[Entry], list[Broken]]:
