@@ -26,7 +26,7 @@ keeper = true
 """
 EXPECTED = {
     "init",
-    *(f"snapshot {name}" for name in ("create", "list", "ls", "show", "restore", "verify", "purge", "remove")),
+    *(f"snapshot {name}" for name in ("create", "list", "ls", "show", "cat", "restore", "verify", "purge", "remove")),
     *(f"key {name}" for name in ("list", "add-recipient", "new", "test")),
     *("store info", "store probe", "store prune", "index rebuild", "config show", "config check"),
 }

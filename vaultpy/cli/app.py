@@ -19,6 +19,7 @@ SNAPSHOT = Group(
         "list": "vaultpy.cli.list:list_snapshots",
         "ls": "vaultpy.cli.browse:list_files",
         "show": "vaultpy.cli.browse:show",
+        "cat": "vaultpy.cli.stream:cat",
         "restore": "vaultpy.cli.restore:restore",
         "verify": "vaultpy.cli.verify:verify",
         "purge": "vaultpy.cli.purge:purge",

@@ -39,11 +39,13 @@ _HINTS = {"privilege": " (as root, --privileged does)"}
 
 @command(
     "restore",
+    kept="what was restored so far is whole; for the rest run it again",
     reads_store=True,
     example="""\
 vaultpy snapshot restore latest /tmp/back --identity key.txt
 vaultpy snapshot restore home@2024-05-01 /tmp/back '/home/ada/*.txt' --identity key.txt
 vaultpy snapshot restore latest / /home/ada/work --delete --dry-run
+vaultpy snapshot restore latest --to-tar ada.tar /home/ada
 vaultpy snapshot restore latest / --store s3://backups/laptop --identity key.txt""",
     document="""\
 An object: `snapshot`, `files` and `bytes` written, `failed` (objects of `path` and `why`), `missed` (metadata that the target
@@ -51,7 +53,7 @@ did not take: kind to count), `fates` (what was, or with --dry-run would be, don
 `replace`, `mend`, `keep`, `leave` to count), `deleted` (paths) and `dry_run`.""",
 )
 @snapshot_argument
-@click.argument("target", type=RAW_PATH)
+@click.argument("target", type=RAW_PATH, required=False)
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=RAW_PATH)
 @source_option
 @click.option(
@@ -76,18 +78,20 @@ did not take: kind to count), `fates` (what was, or with --dry-run would be, don
 )
 @click.option("--no-xattr", "exclude", metavar="PATTERN", multiple=True, help="None that are named so; repeatable.")
 @click.option("--sparse", is_flag=True, help="Make holes of blocks of zeros.")
+@click.option("--to-tar", metavar="FILE", help="Write a tar archive instead (`-`: standard output); no TARGET then.")
 @click.option("--privileged", is_flag=True, help="Give setuid, setgid, capabilities and devices back, too (as root).")
 @identity_option
 @signer_option
 def restore(
     run: Run,
     snapshot: str,
-    target: bytes,
+    target: bytes | None,
     paths: tuple[bytes, ...],
     source: str | None,
     identities: tuple[Path, ...],
     signers: tuple[str, ...],
     dry_run: bool,
+    to_tar: str | None,
     **how: Any,
 ) -> int | None:
     """Write the files of SNAPSHOT below TARGET, all or those that PATHs name.
@@ -102,6 +106,13 @@ def restore(
     from vaultpy.ops.resolve import resolve_snapshot
     from vaultpy.ops.restore import restore as operate
 
+    if to_tar is not None:
+        from vaultpy.cli.stream import to_tar as stream
+
+        named = paths if target is None else (target, *paths)
+        return stream(run, to_tar, named, (snapshot, source), (identities, signers))
+    if target is None:
+        raise click.UsageError("Missing argument 'TARGET'.")
     options = _options(paths, dry_run, how)
     with open_reader(
         run.config_or_store(),

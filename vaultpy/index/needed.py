@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from vaultpy.index.at import FILE_COLUMNS, FileAt, Moment
 from vaultpy.index.ids import COUNTER_BITS
-from vaultpy.model import BlobHash, Kind
+from vaultpy.model import BlobHash, ChunkPlace, Kind
 
 
 class PieceRow(NamedTuple):
@@ -117,6 +117,26 @@ def chunks_of(moment: Moment, file_id: int) -> Iterator[ChunkOf]:
     for size, hash, blob_id, raw_offset in moment.index.each(_CHUNKS_OF, (file_id,)):
         yield ChunkOf(offset, size, hash, blob_id, raw_offset)
         offset += size
+
+
+class StoredChunk(NamedTuple):
+    """A chunk of a file, and the object that holds it."""
+
+    place: ChunkPlace
+    blob: BlobHash
+    stored_size: int
+
+
+def content_of(moment: Moment, file_id: int) -> Iterator[StoredChunk]:
+    """What a file's data is made of, in order."""
+    for hash, raw_offset, size, blob, stored_size in moment.index.each(_CONTENT_OF, (file_id,)):
+        yield StoredChunk(ChunkPlace(hash, raw_offset, size), blob, stored_size)
+
+
+def leader_of(moment: Moment, file_id: int) -> int:
+    """The first of the hard-link group that a file is in; itself, where it is in none."""
+    leader = moment.index.value("SELECT leader FROM temp.links WHERE id = ?", (file_id,))
+    return file_id if leader is None else int(leader)
 
 
 def chunk_hash(moment: Moment, chunk_id: int) -> bytes:
@@ -324,3 +344,7 @@ _PRESENT = """
 _CHUNKS_OF = """
     SELECT c.size, c.hash, c.blob_id, c.raw_offset FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id
     WHERE t.file_id = ? ORDER BY t.idx"""
+
+_CONTENT_OF = """
+    SELECT c.hash, c.raw_offset, c.size, b.hash, b.stored_size FROM file_content t JOIN chunks c ON c.id = t.chunk_id
+    JOIN blobs b ON b.id = c.blob_id WHERE t.file_id = ? ORDER BY t.idx"""

@@ -43,6 +43,17 @@ class Tree:
         """The absolute path of a name in a directory; of `/` itself for its empty name."""
         return b"/" + b"/".join((*self.parts(directory_id), name) if name else self.parts(directory_id))
 
+    def in_order(self) -> Iterator[int]:
+        """The directories, each before those in it, and those by name."""
+        below: dict[int | None, list[tuple[bytes, int]]] = {}
+        for directory_id, (parent_id, name) in self.parents.items():
+            below.setdefault(parent_id, []).append((name, directory_id))
+        waiting = [directory_id for _, directory_id in below.get(None, [])]
+        while waiting:
+            directory_id = waiting.pop()
+            yield directory_id
+            waiting += [child for _, child in sorted(below.get(directory_id, []), reverse=True)]
+
 
 def read_tree(moment: Moment) -> Tree:
     """The directories of a snapshot."""

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from vaultpy.age import Identity
-from vaultpy.blob.reader import BlobReader, FrameInfo, cut_chunk
+from vaultpy.blob.reader import BlobReader, FrameInfo, cut_chunk, take_chunk
 from vaultpy.errors import DamageError, ObjectNotFound, StoreContradiction
+from vaultpy.model import ChunkPlace
 from vaultpy.store.base import Store
 
 Row = tuple[Any, ...]
@@ -23,7 +24,7 @@ Fetched = tuple[Row, bytes | DamageError]
 """A row with its chunk's bytes, checked by their hash, or with what is wrong with them."""
 
 KEPT_OPEN = 4
-"""Blobs whose headers and seek tables are remembered: the same blob comes again in the next batch."""
+"""Blobs whose headers and seek tables are remembered (the same blob comes again in the next batch), and frames."""
 
 _DAMAGE = (DamageError, ObjectNotFound, StoreContradiction)
 _Group = tuple[FrameInfo, list[Row]]
@@ -35,6 +36,7 @@ class Fetcher:
     def __init__(self, store: Store, identities: Sequence[Identity]) -> None:
         self._store, self._identities = store, identities
         self._open: OrderedDict[str, BlobReader] = OrderedDict()
+        self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 
     def fetch(self, name: str, size: int, rows: Sequence[Row]) -> Iterator[Fetched]:
         """The chunks at `rows`, which rise by where they begin, of the blob of that name and stored size.
@@ -59,6 +61,23 @@ class Fetcher:
                 groups.append((frame, []))
             groups[-1][1].append(row)
         yield from _open_frames(blob, name, groups)
+
+    def chunk(self, name: str, size: int, place: ChunkPlace) -> bytes:
+        """One chunk of a blob; the frames last opened are remembered, because files that are neighbours lie in one.
+
+        Raises DamageError, StoreError.
+        """
+        try:
+            blob = self._blob(name, size)
+            frame = blob.frame_at(place.raw_offset)
+            raw = self._frames.get((name, frame.index))
+            if raw is None:
+                raw = self._frames[name, frame.index] = blob.read_frame(frame)
+                if len(self._frames) > KEPT_OPEN:
+                    self._frames.popitem(last=False)
+            return take_chunk(frame, raw, place)
+        except (ObjectNotFound, StoreContradiction) as error:
+            raise DamageError(f"object {name}: {error}") from error
 
     def _blob(self, name: str, size: int) -> BlobReader:
         blob = self._open.get(name)

@@ -18,7 +18,7 @@ from vaultpy.index.snapshots import find_snapshot, get_problems
 from vaultpy.manifest import About, Manifest, decode_about
 from vaultpy.model import Problem, SnapshotId
 from vaultpy.ops.catalog import Catalog, Entry, describe_source, sources_of
-from vaultpy.ops.choose import Tree, choose_below, read_tree
+from vaultpy.ops.choose import choose_below, read_tree
 from vaultpy.ops.moment import checked_pieces, open_moment
 from vaultpy.ops.reader import Reader, about_identities, open_key, read_manifest
 from vaultpy.ops.survey import list_marked
@@ -100,7 +100,7 @@ def open_files(reader: Reader, entry: Entry, paths: Sequence[bytes]) -> Iterator
     with open_moment(reader, manifest, identities) as moment:
         tree = read_tree(moment)
         choose_below(moment, tree, paths)
-        found = chosen_by_directory(moment, _in_order(tree))
+        found = chosen_by_directory(moment, tree.in_order())
         yield ((tree.path(row.directory_id, row.name), row) for row in found)
 
 
@@ -111,18 +111,6 @@ def _believed(reader: Reader, entry: Entry) -> tuple[Manifest, list[Identity]]:
         return manifest, [reader.host.index_key]
     opened, manifest = open_key(reader, manifest)
     return manifest, [opened.identity]
-
-
-def _in_order(tree: Tree) -> Iterator[int]:
-    """The directories, each before those in it, and those by name."""
-    below: dict[int | None, list[tuple[bytes, int]]] = {}
-    for directory_id, (parent_id, name) in tree.parents.items():
-        below.setdefault(parent_id, []).append((name, directory_id))
-    waiting = [directory_id for _, directory_id in below.get(None, [])]
-    while waiting:
-        directory_id = waiting.pop()
-        yield directory_id
-        waiting += [child for _, child in sorted(below.get(directory_id, []), reverse=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,121 @@
+"""`vaultpy snapshot cat`, and `snapshot restore --to-tar`: what a snapshot has, as one stream."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from vaultpy.cli.frame import Run, command
+from vaultpy.cli.options import (
+    RAW_PATH,
+    ask_passphrase,
+    identity_option,
+    signer_option,
+    snapshot_argument,
+    source_option,
+)
+from vaultpy.cli.text import json_bytes, printable
+from vaultpy.units import format_size
+
+if TYPE_CHECKING:
+    from vaultpy.ops.catalog import Entry
+    from vaultpy.ops.reader import Reader
+
+STDOUT = "-"
+
+
+@command(
+    "cat",
+    reads_store=True,
+    example="""\
+vaultpy snapshot cat latest /home/ada/notes.txt --identity key.txt
+vaultpy snapshot cat home@2024-05-01 /var/backups/shop.sql""",
+    document="Nothing: what comes out is the file.",
+)
+@snapshot_argument
+@click.argument("path", type=RAW_PATH)
+@source_option
+@identity_option
+@signer_option
+def cat(
+    run: Run,
+    snapshot: str,
+    path: bytes,
+    source: str | None,
+    identities: tuple[Path, ...],
+    signers: tuple[str, ...],
+) -> int | None:
+    """Write the bytes of one file of SNAPSHOT, the one at PATH (absolute), to standard output.
+
+    Exit code 4: the store has not all of it; what was written before that is right.
+    """
+    from vaultpy.ops.archive import write_file
+
+    with _opened(run, snapshot, source, identities, signers) as (reader, entry):
+        write_file(reader, entry, path, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+    return None
+
+
+def to_tar(
+    run: Run,
+    place: str,
+    paths: tuple[bytes, ...],
+    which: tuple[str, str | None],
+    access: tuple[tuple[Path, ...], tuple[str, ...]],
+) -> int | None:
+    """Write a snapshot (a name and a source) as a tar archive to a new file, or standard output; exit code as of restore."""
+    from vaultpy.ops.archive import write_tar
+
+    with _opened(run, *which, *access) as (reader, entry), _open_output(place) as out:
+        with run.output.following() as on_event:
+            done = write_tar(reader, entry, paths, out, on_event)
+        out.flush()
+    for path, why in done.failed:
+        run.output.warn(f"{printable(path)}: {why}")
+    if place != STDOUT:
+        document = {
+            "snapshot": entry.id,
+            "files": done.files,
+            "bytes": done.size,
+            "failed": [{"path": json_bytes(path), "why": why} for path, why in done.failed],
+        }
+        run.output.done(document, f"{done.files} files, {format_size(done.size)} from {entry.id} in {place}")
+    return 4 if done.failed else None
+
+
+@contextlib.contextmanager
+def _opened(
+    run: Run, snapshot: str, source: str | None, identities: tuple[Path, ...], signers: tuple[str, ...]
+) -> Iterator[tuple[Reader, Entry]]:
+    from vaultpy.ops.catalog import read_catalog
+    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.resolve import resolve_snapshot
+
+    with open_reader(
+        run.config_or_store(),
+        identity_files=identities,
+        signers=signers,
+        ask_passphrase=ask_passphrase,
+        tell=run.output.tell,
+    ) as reader:
+        yield reader, resolve_snapshot(read_catalog(reader), snapshot, source)
+
+
+@contextlib.contextmanager
+def _open_output(place: str) -> Iterator[BinaryIO]:
+    from vaultpy.errors import TargetError
+
+    if place == STDOUT:
+        yield sys.stdout.buffer
+        return
+    try:
+        with open(place, "xb") as out:
+            yield out
+    except OSError as error:
+        raise TargetError(f"archive {place}: {(error.strerror or str(error)).lower()}") from error
