@@ -16,6 +16,7 @@ import contextlib
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ class Plan:
 
 def main() -> int:
     asked = _parse()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that the workplace is removed
     programs, missing = choose_programs(tuple(asked.peers.split(",")) if asked.peers is not None else None)
     versions = {one.name: one.version() for one in programs}
     _say(", ".join(f"{name} {version}" for name, version in versions.items()))
