@@ -36,6 +36,7 @@ from vaultpy.ops.choose import Tree, choose, is_glob, read_tree
 from vaultpy.ops.deal import Dealer, resolve_owners
 from vaultpy.ops.extra import Extras, Zone, sweep
 from vaultpy.ops.finish import DEVICES, Finisher
+from vaultpy.ops.foretell import foretell
 from vaultpy.ops.moment import open_moment
 from vaultpy.ops.present import Comparer, Fate, Overwrite, Plan
 from vaultpy.ops.reader import Reader, open_key, read_manifest
@@ -97,6 +98,7 @@ def restore(reader: Reader, entry: Entry, target: bytes, options: RestoreOptions
         _want(moment, directories, options.paths)
         if not totals(moment)[0]:
             raise UsageError(f"snapshot {entry.id}: nothing to restore")
+        foretell(reader, manifest, moment, directories, on_event, all_of_it=not options.paths)
         if options.dry_run and not os.path.isdir(target):
             return _all_new(moment, manifest.snapshot)
         tree = stack.enter_context(TargetTree(target))
