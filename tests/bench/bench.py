@@ -43,6 +43,9 @@ NETWORK_SHARE, LINE_SHARE, FLAME_SHARE = 0.1, 0.15, 0.2
 
 KEPT = Path("build/bench")
 
+BROKEN_OFF = "the rest"
+"""Stands among what was left out for what a section did not come to."""
+
 
 @dataclass
 class Notes:
@@ -95,7 +98,7 @@ def main() -> int:
         results = merge(results, section, new)
         save_results(asked.results, results)
     _write(results, asked.results.parent, asked.docs)
-    return _verdict(results)
+    return verdict_of(results)
 
 
 def _collect(section: str, plan: Plan) -> list[Sample]:
@@ -104,7 +107,7 @@ def _collect(section: str, plan: Plan) -> list[Sample]:
     try:
         samples.extend(_run(section, plan))
     except CommandFailed as error:
-        plan.leaver(section)("the rest", str(error))
+        plan.leaver(section)(BROKEN_OFF, str(error))
     return samples
 
 
@@ -198,12 +201,15 @@ def _write(results: Results, folder: Path, document: Path | None) -> None:
         save_results(document.with_suffix(".json"), results)
 
 
-def _verdict(results: Results) -> int:
-    """1 where vaultpy did not do what was asked, or brought anything back otherwise."""
+def verdict_of(results: Results) -> int:
+    """1 where vaultpy did not do what was asked, or brought anything back otherwise, or a section was broken off."""
     wrong = [one for one in results.samples if one.program == OURS and not (did_it(one) and _is_same(one))]
     for one in wrong:
         _say(f"vaultpy, {one.section}, {one.step}: exit code {one.cost.code}, {one.more.get('differences', {})}")
-    return 1 if wrong else 0
+    broken_off = [section for section, what, _ in results.skipped if what == BROKEN_OFF]
+    for section in broken_off:
+        _say(f"section {section} was broken off")
+    return 1 if wrong or broken_off else 0
 
 
 def _is_same(sample: Sample) -> bool:

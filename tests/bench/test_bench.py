@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench import BROKEN_OFF, verdict_of
 from chart import draw
 from figures import Goal, Results, Verdict, best_peer, did_it, judge, medians, ratio
 from flame import draw_flame, read_stacks, shares
@@ -107,6 +108,14 @@ def test_a_document_is_filled_between_its_markers_only() -> None:
     assert fill(filled, {"one": "new", "two": "more"}) == filled
     with pytest.raises(KeyError):
         fill(document, {"one": "new"})
+
+
+def test_a_section_that_was_broken_off_is_a_failure() -> None:
+    assert verdict_of(Results([sample("vaultpy", 1.0)])) == 0
+    assert verdict_of(Results((), skipped=(("small", "borg", "not on PATH"),))) == 0
+    assert verdict_of(Results((), skipped=(("small", BROKEN_OFF, "exit code 1"),))) == 1
+    assert verdict_of(Results([sample("vaultpy", 1.0, differences={"time": 1})])) == 1
+    assert verdict_of(Results([sample("borg", 1.0, code=1)])) == 0
 
 
 def test_a_table_is_markdown() -> None:
