@@ -26,6 +26,11 @@ T = TypeVar("T")
 WINDOW_LIMIT = 8 * 1024 * 1024
 """The largest zstd window in bytes: what RFC 8878 asks every decoder to support."""
 
+FOLD_LIMIT = 32
+FOLD_SLACK = 1024 * 1024
+"""What a document unfolds to, at most: so many times its bytes, and this more.  Hashes and base64, of which all large ones
+are made, fold to half; what unfolds to more is a bomb."""
+
 _NUMBER_LIMIT = 1 << 63
 _DIGEST = re.compile("[0-9a-f]{64}")
 _EPOCH = datetime(1970, 1, 1)
@@ -91,7 +96,10 @@ def unfold(data: bytes, what: str, *, folded_limit: int, raw_limit: int) -> byte
     if len(data) > folded_limit:
         raise DamageError(f"{what} has {len(data)} bytes, {folded_limit} at most are allowed")
     try:
-        _check_frame(zstandard.get_frame_parameters(data), what, raw_limit)
+        header = zstandard.get_frame_parameters(data)
+        _check_frame(header, what, raw_limit)
+        if header.content_size > FOLD_LIMIT * len(data) + FOLD_SLACK:
+            raise DamageError(f"{what} would unfold from {len(data)} to {header.content_size} bytes: it is a bomb")
         return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamageError(f"{what} does not decompress: {error}") from None

@@ -24,7 +24,14 @@ from vaultpy.padding import padme
 LEVEL = 3
 WINDOW_LIMIT = 8 * 1024 * 1024
 LINE_LIMIT = 64 * 1024
+LINE_LEAST = 20
+"""Bytes of a line: fewer than any of the format has."""
+
 _PIECE = 1024 * 1024
+_STEP = 256
+"""Bytes that are unfolded at once: of a bomb, at most some 128 KiB for each 4 of them (RFC 8878: a block, and an RLE block's
+header and byte)."""
+
 _SKIPPABLE = 0x184D2A50
 _SKIPPABLE_HEADER = 8
 
@@ -76,6 +83,8 @@ def read_export(pieces: Iterable[bytes], identities: Sequence[Identity]) -> Iter
     """
     rest = b""
     for piece in read_sql(pieces, identities):
+        if piece.count(b"\n") > len(piece) // LINE_LEAST + 1:  # before millions of lines are made of it
+            raise DamageError("export has lines that are not of its format")
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield line + b"\n"
@@ -131,16 +140,15 @@ def _unfold(plaintext: Iterator[bytes]) -> Iterator[bytes]:
     """What the zstd frame holds; then the padding must be all that follows."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT).decompressobj(write_size=_PIECE)
     for piece in plaintext:
-        # A bomb unfolds piece by piece, never at once: 4 KiB of input give at most some 128 KiB * 4096 / 3.
-        for start in range(0, len(piece), 4096):
+        for start in range(0, len(piece), _STEP):
             try:
-                unfolded = decompressor.decompress(piece[start : start + 4096])
+                unfolded = decompressor.decompress(piece[start : start + _STEP])
             except zstandard.ZstdError as error:
                 raise DamageError(f"export does not decompress: {error}") from error
             if unfolded:
                 yield unfolded
             if decompressor.eof:
-                _check_padding(decompressor.unused_data + piece[start + 4096 :], plaintext)
+                _check_padding(decompressor.unused_data + piece[start + _STEP :], plaintext)
                 return
     raise DamageError("export ends too early")
 

@@ -76,6 +76,11 @@ class _Reader:
             raise DamageError("export names rows of another source")
         return int(row[0])
 
+    def check_time(self, uuid: bytes) -> None:
+        """Raise DamageError for a row of a run after the snapshot, which would not show it."""
+        if prefix_seq(uuid) > self.expected.seq:
+            raise DamageError("export has a row that is later than its snapshot")
+
     def owner_id(self, owner: tuple[object, ...]) -> int:
         known = self.owners.get(owner)
         if known is None:
@@ -151,6 +156,7 @@ def _put_files(reader: _Reader, batch: list[tuple[object, ...]]) -> None:
         assert isinstance(uuid, bytes) and isinstance(directory, bytes)
         if values[22] != prefix_seq(uuid):
             raise DamageError("export has a file whose first sequence is not its id's")
+        reader.check_time(uuid)
         _check_file(name, kind, size, mode)
         owner_id = reader.owner_id(values[11:15])
         rows.append((reader.row_id(uuid), reader.row_id(directory), *values[2:11], owner_id, *values[15:22]))
@@ -210,6 +216,7 @@ def _put_directories(reader: _Reader, batch: list[tuple[object, ...]]) -> None:
             or bool(name) != (parent is not None)
         ):
             raise DamageError("export has a name that no directory can have")
+        reader.check_time(uuid)
         parent_id = None if parent is None else reader.row_id(parent)  # type: ignore[arg-type]
         rows.append((reader.row_id(uuid), reader.source_id, parent_id, name))
     sql = "INSERT INTO directories (id, source_id, parent_id, name) VALUES (?, ?, ?, ?)"
