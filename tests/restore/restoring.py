@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import Machine
+from machine import Machine, fill, make_machine
 
 from vaultpy.ops.restore import Restored, RestoreOptions, restore
 from vaultpy.source.apply import ApplyOptions
@@ -26,7 +26,8 @@ class Site:
 
     def restore(self, *paths: Path, **options: object) -> Restored:
         named = tuple(os.fsencode(path) for path in paths)
-        apply = ApplyOptions(privileges=True, sparse=bool(options.pop("sparse", False)))
+        flags = {name: bool(options.pop(name, default)) for name, default in (("privileges", True), ("sparse", False))}
+        apply = ApplyOptions(**flags)  # type: ignore[arg-type]
         asked = RestoreOptions(named, apply, **options)  # type: ignore[arg-type]
         return restore(
             self.machine.reader(), self.machine.newest(), os.fsencode(self.target), asked, lambda event: None
@@ -47,3 +48,14 @@ class Site:
         finally:
             self.machine.store.changed_on_get = lambda name, start, data: data
         return sum(sizes)
+
+
+def make_site(folder: Path, size: int) -> Site:
+    """`size`: bytes of the file `large`."""
+    machine = make_machine(folder)
+    fill(machine.tree)
+    (machine.tree / "large").write_bytes(os.urandom(size))
+    os.link(machine.tree / "folder0/file0", machine.tree / "second name")
+    os.utime(machine.tree / "large", ns=(10**18, 10**18))
+    machine.snapshot()
+    return Site(machine, folder / "target")

@@ -17,7 +17,7 @@ from vaultpy.index.needed import ChunkOf, chunks_of, drop_piece, file_of, large_
 from vaultpy.ops.deal import Dealer, partial_name
 from vaultpy.ops.tally import Tally
 from vaultpy.source.sparse import spread
-from vaultpy.source.target import TargetTree, identity, open_existing, write_at
+from vaultpy.source.target import TargetTree, check_name, identity, open_existing, write_at
 
 
 def adopt_parts(moment: Moment, tally: Tally, target: TargetTree, dealer: Dealer) -> None:
@@ -80,9 +80,10 @@ def _go_on(moment: Moment, row: FileAt, dir_fd: int, temporary: bytes, dealer: D
 
 def _look(dir_fd: int, name: bytes) -> os.stat_result | None:
     """What has that name, if it is a regular file."""
+    check_name(name)
     try:
         found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except (OSError, ValueError):
+    except OSError:
         return None
     return found if stat.S_ISREG(found.st_mode) else None
 

@@ -17,7 +17,7 @@ from vaultpy.errors import DamageError, TargetError
 from vaultpy.index.at import FileAt, Moment
 from vaultpy.index.needed import list_names, names_in
 from vaultpy.ops.choose import Tree
-from vaultpy.source.target import TEMPORARY, TargetTree, remove_tree
+from vaultpy.source.target import TEMPORARY, TargetTree, check_name, remove_tree
 
 _LEFT_OVER = re.compile(re.escape(TEMPORARY) + rb"[0-9a-f]{16}(-[0-9a-f]+|\.part)?")
 
@@ -86,6 +86,7 @@ class Extras:
         for parent_id, name in self._directories.parents.values():
             if parent_id is not None and self._zone.covers(self._directories.path(parent_id, b"")):
                 try:
+                    check_name(name)
                     fd = self._target.open_dir(self._directories.parts(parent_id), create=False)
                     found = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 except (OSError, TargetError, DamageError):

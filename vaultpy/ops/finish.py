@@ -22,7 +22,7 @@ from vaultpy.source.apply import (
 )
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.place import Owner, Placer
-from vaultpy.source.target import Identity, TargetTree, identity
+from vaultpy.source.target import Identity, TargetTree, check_name, identity
 
 DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
 
@@ -132,6 +132,8 @@ class Finisher:
             return
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
+            if row.name:
+                check_name(row.name)
             fd = os.open(row.name or b".", flags, dir_fd=self._folder(row))
         except (OSError, TargetError, DamageError):
             self._tally.missed[NotApplied.FLAGS] += 1

@@ -24,7 +24,7 @@ from vaultpy.ops.extra import Extras
 from vaultpy.source.apply import ApplyOptions, FileMetadata, wants_xattr
 from vaultpy.source.attrs import read_xattrs
 from vaultpy.source.place import Owner, Placer
-from vaultpy.source.target import Identity, TargetTree, identity, open_existing
+from vaultpy.source.target import Identity, TargetTree, check_name, identity, open_existing
 
 NOTED = 4096
 """Paths after which what was found is noted in the index's temporary tables."""
@@ -232,9 +232,11 @@ class Comparer:
 
 
 def _look(dir_fd: int, name: bytes) -> os.stat_result | None:
+    """What has that name; nothing has one that is none (who makes it will say so)."""
     try:
+        check_name(name)
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except (OSError, ValueError):
+    except (OSError, DamageError):
         return None
 
 

@@ -206,8 +206,9 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
 def open_existing(dir_fd: int, name: bytes, expected: Identity, *, write: bool = False) -> int:
     """A descriptor of a regular file that is there, for the caller to close.
 
-    Raises TargetError where it is not the one that was looked at.
+    Raises TargetError where it is not the one that was looked at, DamageError for a name that is none.
     """
+    check_name(name)
     flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with _failing(name):
         fd = os.open(name, flags, dir_fd=dir_fd)
@@ -218,7 +219,11 @@ def open_existing(dir_fd: int, name: bytes, expected: Identity, *, write: bool =
 
 
 def remove_tree(dir_fd: int, name: bytes) -> bool:
-    """Remove something with all that is in it, never through a link, and nothing on another file system; whether it went."""
+    """Remove something with all that is in it, never through a link, and nothing on another file system; whether it went.
+
+    Raises DamageError for a name that is none: of all calls, this one must not get `..`.
+    """
+    check_name(name)
     try:
         device = os.fstat(dir_fd).st_dev
         found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
