@@ -100,6 +100,10 @@ class IndexBehind(IndexDatabaseError):
     """The store holds snapshots of this host that the index does not know: an old copy, or a twin of this host."""
 
 
+class IndexDamaged(IndexDatabaseError):
+    """The index is there and is none that can be read: it can be made anew from the store."""
+
+
 class OtherVersion(IndexDatabaseError):
     """The index is of another version of vaultpy, and may only be read here."""
 
@@ -114,14 +118,6 @@ class NoIdentity(VaultpyError):
     """No identity was given, or none that opens what has to be opened."""
 
     exit_code = 12
-
-
-class Interrupted(VaultpyError):
-    """The run was told to stop (SIGINT: 130, SIGTERM: 143)."""
-
-    def __init__(self, message: str, *, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class TargetError(VaultpyError):

@@ -102,7 +102,7 @@ def test_a_signal_ends_the_run_cleanly(program: Program, number: signal.Signals,
     assert err.strip() == f"vaultpy: {says}"
 
 
-def test_a_second_sigterm_ends_the_clean_up(program: Program) -> None:
+def test_a_second_sigterm_ends_the_clean_up_at_once(program: Program) -> None:
     body = """
 try:
     print('ready', flush=True)
@@ -116,7 +116,63 @@ finally:
         for line in ("ready\n", "tidying\n"):
             assert running.stdout.readline() == line
             running.terminate()
-        assert running.wait(30) == -signal.SIGTERM
+        assert running.wait(30) == 143
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_cannot_tidy_up_within_seconds_is_cut_off(
+    program: Program, number: signal.Signals, code: int
+) -> None:
+    """A thread that waits for a server, say; Python itself would wait for it, too."""
+    body = """
+thread = threading.Thread(target=time.sleep, args=(120,))
+thread.start()
+print('ready', flush=True)
+thread.join()
+"""
+    with subprocess.Popen(program(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(number)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == code
+    assert "Traceback" not in err
+
+
+def test_a_run_with_hooks_is_given_the_time_that_tidying_up_takes(program: Program) -> None:
+    body = """
+from vaultpy.cli.stopping import SECONDS, tidy_patiently
+tidy_patiently()
+try:
+    print('ready', flush=True)
+    time.sleep(60)
+finally:
+    time.sleep(SECONDS + 1)
+    print('tidied')
+"""
+    with subprocess.Popen(program(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        running.terminate()
+        out, _ = running.communicate(timeout=60)
+    assert (running.returncode, out) == (143, "tidied\n")
+
+
+def test_a_library_that_catches_every_exception_does_not_swallow_a_signal(program: Program) -> None:
+    """botocore makes of whatever is raised in a request a fault, and that would be tried again."""
+    body = """
+print('ready', flush=True)
+for _ in range(60):
+    try:
+        time.sleep(1)
+    except Exception:
+        pass
+"""
+    with subprocess.Popen(program(body), stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        running.terminate()
+        assert running.wait(30) == 143
 
 
 def test_a_broken_pipe_while_writing_is_silent(program: Program) -> None:

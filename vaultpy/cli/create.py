@@ -13,6 +13,7 @@ import click
 
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import DURATION, SOURCE_NAME, SOURCE_PATH, TAG, dry_run_option
+from vaultpy.cli.stopping import tidy_patiently
 from vaultpy.cli.text import json_bytes, json_time
 from vaultpy.config import Config, SourceConfig
 from vaultpy.errors import UsageError
@@ -29,6 +30,7 @@ A_DAY_NS = 24 * 3600 * 1_000_000_000
 
 @command(
     "create",
+    kept="what was uploaded is kept: the next run goes on with it",
     example="""\
 vaultpy snapshot create
 vaultpy snapshot create home --tag before-upgrade
@@ -77,6 +79,8 @@ def create(
     chosen = _chosen(config, sources, paths, name)
     if dry_run:
         return _preview(run, config, chosen)
+    if any(one.after or one.on_failure for one in chosen):
+        tidy_patiently()
     try:
         with run.output.following() as on_event:
             options = CreateOptions(

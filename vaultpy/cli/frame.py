@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaultpy.cli.output import Mode, Output
+from vaultpy.cli.stopping import Stopped
 from vaultpy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Command(click.Command):
     example = ""
     document = ""
     reads_store = False
+    kept: str | None = None
 
     def invoke(self, ctx: click.Context) -> Any:
         given = ctx.meta.get(_GIVEN, {})
@@ -69,7 +71,11 @@ class Command(click.Command):
                 f"{ctx.command_path}: --store does not belong here", hint=f"try `{ctx.command_path} --help`"
             )
         ctx.obj = _run(given)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except Stopped as stop:
+            stop.kept = self.kept
+            raise
 
     def get_short_help_str(self, limit: int = 0) -> str:
         return (self.help or "").partition(". ")[0].partition("\n\n")[0].replace("\n", " ").rstrip(".") + "."
@@ -107,16 +113,17 @@ class Group(click.Group):
 
 
 def command(
-    name: str, *, example: str, document: str = "", reads_store: bool = False
+    name: str, *, example: str, document: str = "", reads_store: bool = False, kept: str | None = None
 ) -> Callable[[Callable[..., int | None]], Command]:
     """Makes a function a command.
 
-    `example` ends its help, `document` says in docs/cli.md what --json writes, `reads_store` makes it take --store URL.
+    `example` ends its help, `document` says in docs/cli.md what --json writes, `reads_store` makes it take --store URL,
+    `kept` says what there is of it when it was told to stop.
     """
 
     def make(function: Callable[..., int | None]) -> Command:
         made = click.command(name, cls=Command)(click.pass_obj(function))
-        made.example, made.document, made.reads_store = example, document, reads_store
+        made.example, made.document, made.reads_store, made.kept = example, document, reads_store, kept
         made.params += _global_options(with_store=reads_store)
         return made
 

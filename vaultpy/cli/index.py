@@ -11,6 +11,7 @@ from vaultpy.cli.text import counted
 
 @command(
     "rebuild",
+    kept="the index is as it was",
     example="vaultpy index rebuild",
     document="An object with `index` (the file), `snapshots` (a number) and `unreadable` (objects with `snapshot` and `why`).",
 )

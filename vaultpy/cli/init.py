@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @command(
     "init",
+    kept="the configuration is written last: where there is none, run it again",
     reads_store=True,
     example="""\
 vaultpy init --store file:///mnt/disk/vault --new-identity ~/vaultpy-identity.txt

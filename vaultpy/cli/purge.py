@@ -60,6 +60,7 @@ def _keep_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command(
     "purge",
+    kept="what was removed so far stays removed; for the rest run it again",
     reads_store=True,
     example="""\
 vaultpy snapshot purge --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
@@ -206,6 +207,7 @@ def _removed_document(removed: Removed | None) -> dict[str, object]:
 
 @command(
     "remove",
+    kept="what was removed so far stays removed; for the rest run it again",
     reads_store=True,
     example="vaultpy snapshot remove 0192e4a1 --dry-run",
     document="""\

@@ -73,6 +73,7 @@ def _info_lines(shown: StoreInfo) -> Iterator[Part]:
 
 @command(
     "prune",
+    kept="what was deleted so far nobody needed; the next prune goes on",
     reads_store=True,
     example="""\
 vaultpy store prune --dry-run

@@ -32,6 +32,7 @@ SNAPSHOTS_SHOWN = 5
 
 @command(
     "verify",
+    kept="nothing was changed",
     reads_store=True,
     example="""\
 vaultpy snapshot verify
