@@ -16,6 +16,7 @@ from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.store.identity import StoreConfig, decode_store_config
 from vaultpy.store.open import open_store
+from vaultpy.store.whole import get_document
 
 Clock = Callable[[], int]
 Random = Callable[[int], bytes]
@@ -62,7 +63,7 @@ def open_at(url: str, opener: Callable[[str], Store] = open_store) -> OpenStore:
     """The vaultpy store at a URL.  Raises NoStore where there is none, StoreFormatError for a newer one."""
     store = opener(url)
     try:
-        data = store.get(names.CONFIG)
+        data = get_document(store, names.CONFIG)
     except ObjectNotFound as error:
         raise NoStore(f"store {store.url} holds no vaultpy store", hint="make one with: vaultpy init") from error
     return OpenStore(store, decode_store_config(data), hash_bytes(data))

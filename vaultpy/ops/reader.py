@@ -21,6 +21,7 @@ from vaultpy.ops.wrapped import read_wrapped_keys
 from vaultpy.signature import Trust, check_pin
 from vaultpy.state import Host, load_host, state_paths
 from vaultpy.store import names
+from vaultpy.store.whole import get_document
 from vaultpy.vault import OpenStore, Vault, open_at
 
 
@@ -80,9 +81,9 @@ def read_manifest(reader: Reader, snapshot: SnapshotId, trust: Trust | None) -> 
     Raises ObjectNotFound, DamageError, UntrustedSigner, StoreFormatError.
     """
     store = reader.at.store
-    data = store.get(names.manifest_name(snapshot))
+    data = get_document(store, names.manifest_name(snapshot))
     try:
-        signature = store.get(names.signature_name(snapshot))
+        signature = get_document(store, names.signature_name(snapshot))
     except ObjectNotFound:
         raise DamageError(f"snapshot {snapshot} has no signature", hint="nothing proves who made it") from None
     return open_manifest(data, signature, reader.at.settings.id, snapshot, trust)

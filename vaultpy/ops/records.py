@@ -20,6 +20,7 @@ from vaultpy.purges import PurgeRecord, encode_record
 from vaultpy.purges import decode_record as decode
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo, Store
+from vaultpy.store.whole import get_document
 
 Random = Callable[[int], bytes]
 
@@ -67,7 +68,7 @@ def read_records(store: Store) -> list[Record]:
         if names.parse_purge_name(info.name) is None:
             continue
         try:
-            found.append(Record(info, decode(store.get(info.name))))
+            found.append(Record(info, decode(get_document(store, info.name))))
         except ObjectNotFound:
             continue
         except DamageError:

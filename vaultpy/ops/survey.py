@@ -20,6 +20,7 @@ from vaultpy.purges import PurgeRecord, decode_record
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, verify
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo, Store
+from vaultpy.store.whole import get_document
 from vaultpy.vault import Vault
 
 
@@ -73,7 +74,7 @@ def list_records(store: Store) -> list[tuple[ObjectInfo, PurgeRecord]]:
         if names.parse_purge_name(info.name) is None:
             continue
         try:
-            found.append((info, decode_record(store.get(info.name))))
+            found.append((info, decode_record(get_document(store, info.name))))
         except (ObjectNotFound, DamageError):
             continue
     return found
@@ -132,8 +133,8 @@ def _is_ours(vault: Vault, snapshot: SnapshotId) -> bool | None:
     """
     own = vault.host.signing_key.public_text()
     try:
-        message = vault.store.get(names.manifest_name(snapshot))
-        signature = vault.store.get(names.signature_name(snapshot))
+        message = get_document(vault.store, names.manifest_name(snapshot))
+        signature = get_document(vault.store, names.signature_name(snapshot))
         if verify(signature, message, MANIFEST_NAMESPACE) != own:
             return False
     except (DamageError, ObjectNotFound):

@@ -26,6 +26,7 @@ from vaultpy.ops.survey import list_metadata
 from vaultpy.signature import Trust
 from vaultpy.store import names
 from vaultpy.store.base import Store
+from vaultpy.store.whole import get_document
 from vaultpy.vault import Vault
 
 FORMS = 256
@@ -115,8 +116,8 @@ def _from_manifests(vault: Vault, key_id: KeyId) -> tuple[bytes, ...]:
         return ()
     for snapshot in sorted(manifests, reverse=True):
         try:
-            data = vault.store.get(names.manifest_name(snapshot))
-            signature = vault.store.get(names.signature_name(snapshot))
+            data = get_document(vault.store, names.manifest_name(snapshot))
+            signature = get_document(vault.store, names.signature_name(snapshot))
             manifest = open_manifest(data, signature, vault.at.settings.id, snapshot, Trust(pinned, False))
         except (DamageError, ObjectNotFound, StoreFormatError, UntrustedSigner):
             continue

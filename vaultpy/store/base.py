@@ -40,8 +40,10 @@ class Store(Protocol):
         """
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Exactly the bytes asked for (`length` None: to the end), or an error: ObjectNotFound, or
-        StoreContradiction when the object ends early."""
+        """Exactly the bytes asked for, or an error: ObjectNotFound, or StoreContradiction when the object ends early.
+
+        `length` None: to the end, which is for documents; ObjectTooLarge where more is left than any of them has.
+        """
 
     def stat(self, name: str) -> ObjectInfo | None:
         """The object's entry in a listing; None only when the store definitely has no such object."""

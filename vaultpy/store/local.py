@@ -35,6 +35,7 @@ from vaultpy.errors import (
 )
 from vaultpy.store.base import Body, ObjectInfo
 from vaultpy.store.bodies import body_pieces, check_name, same_bytes
+from vaultpy.store.whole import check_whole
 
 TEMPORARY = ".vaultpy-tmp"
 """Folder of unfinished puts, in the store's root: one file system with the objects, and in no listing."""
@@ -80,6 +81,8 @@ class LocalStore:
                 wanted = size - start if length is None else length
                 if start < 0 or wanted < 0 or start + wanted > size:
                     raise StoreContradiction(f"object {name} has {size} bytes, not {start + max(wanted, 0)}")
+                if length is None:
+                    check_whole(name, wanted)
                 return _read_exactly(fd, start, wanted, name)
             finally:
                 os.close(fd)

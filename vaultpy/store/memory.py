@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from vaultpy.errors import ObjectExists, ObjectNotFound, StoreContradiction
 from vaultpy.store.base import Body, ObjectInfo
 from vaultpy.store.bodies import body_pieces, check_name
+from vaultpy.store.whole import check_whole
 
 
 class MemoryStore:
@@ -36,6 +37,8 @@ class MemoryStore:
         end = len(data) if length is None else start + length
         if start < 0 or end < start or end > len(data):
             raise StoreContradiction(f"object {name} has {len(data)} bytes, not {max(start, end)}")
+        if length is None:
+            check_whole(name, end - start)
         return data[start:end]
 
     def stat(self, name: str) -> ObjectInfo | None:

@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from vaultpy.errors import StoreContradiction, StoreError
 from vaultpy.store.retry import TryAgain
 from vaultpy.store.s3.faults import fault_of_code
+from vaultpy.store.whole import check_whole
 
 PIECE = 1024 * 1024
 READ_ERRORS = (BotoCoreError, HTTPError, OSError)
@@ -72,6 +73,8 @@ class Download:
         if self._total not in (None, total):
             raise StoreContradiction(f"object {self._name} has {total} bytes, and had {self._total} before")
         self._total = total
+        if self._length is None:
+            check_whole(self._name, total - self._start)
         end = total if self._length is None else self._start + self._length
         if end > total:
             raise StoreContradiction(f"object {self._name} has {total} bytes, not {end}")
