@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import ask_passphrase, identity_option
+from vaultpy.cli.options import DURATION, ask_passphrase, identity_option
 from vaultpy.cli.text import counted
+from vaultpy.units import Duration
 
 
 @command(
@@ -15,8 +18,9 @@ from vaultpy.cli.text import counted
     example="vaultpy index rebuild",
     document="An object with `index` (the file), `snapshots` (a number) and `unreadable` (objects with `snapshot` and `why`).",
 )
+@click.option("--wait", metavar="D", type=DURATION, help="Wait that long for another run to end.")
 @identity_option
-def rebuild(run: Run, identities: tuple[Path, ...]) -> int | None:
+def rebuild(run: Run, wait: Duration | None, identities: tuple[Path, ...]) -> int | None:
     """Make the index anew from the store.
 
     The host's own index key opens its exports; --identity does where that key is lost, too.
@@ -29,7 +33,7 @@ def rebuild(run: Run, identities: tuple[Path, ...]) -> int | None:
     vault = open_vault(run.config())
     extra = file_identities(vault, identities, ask_passphrase, run.output.tell)
     with (
-        hold_lock(vault.paths.lock, "index rebuild", clock=vault.clock),
+        hold_lock(vault.paths.lock, "index rebuild", clock=vault.clock, wait_seconds=wait.seconds if wait else 0),
         run.output.following() as on_event,
     ):
         rebuilt = rebuild_index(vault, extra, on_event)

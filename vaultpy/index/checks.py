@@ -36,6 +36,12 @@ def all_checks(index: Index) -> Iterator[Check]:
     return (Check(*row) for row in index.each("SELECT object, read_at, damage, found_at FROM checks"))
 
 
+def put_checks(index: Index, checks: Iterable[Check]) -> None:
+    """Take over what another index knew; in the caller's transaction."""
+    rows = ((one.object, one.read_at, one.damage, one.found_at) for one in checks)
+    index.run_many("INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)", rows)
+
+
 def damaged_objects(index: Index) -> list[Check]:
     """The objects that were last found damaged."""
     rows = index.rows("SELECT object, read_at, damage, found_at FROM checks WHERE damage IS NOT NULL ORDER BY object")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultpy.durable import sync_folder
-from vaultpy.errors import IndexDatabaseError, OtherVersion
+from vaultpy.errors import IndexDamaged, IndexDatabaseError, OtherVersion
 
 REVISION = "0002"
 """The newest migration: what `create_index` makes and what every other database is brought to."""
@@ -39,8 +39,10 @@ class Index:
 
     def rows(self, sql: str, params: Params = ()) -> list[Any]:
         """All rows of a query, as tuples."""
-        with _translated(self.path):
+        try:  # not by _translated: this is asked once a folder
             return self._raw.execute(sql, params).fetchall()
+        except sqlite3.Error as error:
+            raise _failure(self.path, error) from error
 
     def each(self, sql: str, params: Params = ()) -> Iterator[Any]:
         """The rows of a query one by one, for results that may not fit in memory; on a cursor of its own."""
@@ -183,9 +185,7 @@ def _revision(index: Index) -> str:
     known = index.value("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
     revision = index.value("SELECT version_num FROM alembic_version") if known else None
     if revision is None:
-        raise IndexDatabaseError(
-            f"index {index.path} is not an index of vaultpy", hint="move it away, then: vaultpy index rebuild"
-        )
+        raise IndexDamaged(f"index {index.path} is not an index of vaultpy", hint="make it anew: vaultpy index rebuild")
     return str(revision)
 
 
@@ -244,12 +244,13 @@ def _translated(path: Path) -> Iterator[None]:
 
 def _failure(path: Path, error: sqlite3.Error) -> IndexDatabaseError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return IndexDatabaseError(f"index {path} failed: {error}", hint=_HINTS.get(code))
+    kind = IndexDamaged if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else IndexDatabaseError
+    return kind(f"index {path} failed: {error}", hint=_HINTS.get(code))
 
 
 _HINTS = {
     sqlite3.SQLITE_FULL: "make room on that disk; nothing finished is lost, the next run goes on",
-    sqlite3.SQLITE_CORRUPT: "move it away and bring it back with: vaultpy index rebuild",
-    sqlite3.SQLITE_NOTADB: "move it away and bring it back with: vaultpy index rebuild",
+    sqlite3.SQLITE_CORRUPT: "make it anew from the store: vaultpy index rebuild",
+    sqlite3.SQLITE_NOTADB: "make it anew from the store: vaultpy index rebuild",
     sqlite3.SQLITE_BUSY: "another process holds it; try again when that has ended",
 }

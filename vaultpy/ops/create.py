@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from vaultpy.config import SourceConfig
-from vaultpy.errors import SourceError, StoreContradiction, UsageError, VaultpyError
+from vaultpy.errors import IndexDamaged, SourceError, StoreContradiction, UsageError, VaultpyError
 from vaultpy.events import Noticed, OnEvent, ProblemMet, StepBegan
 from vaultpy.index.db import Index
 from vaultpy.index.live import Owners, root_directory
@@ -33,6 +33,7 @@ from vaultpy.ops.mend import mend_snapshots
 from vaultpy.ops.prepare import clear_scratch, database_scratch, open_or_make_index, own_things, prepare
 from vaultpy.ops.publish import Draft, Lost, confirm, look_again, publish, publish_partial
 from vaultpy.ops.put import Putter
+from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.scope import walk_options
 from vaultpy.ops.seal import SealSettings
 from vaultpy.ops.stream import Streams
@@ -99,14 +100,23 @@ def create_snapshots(
     vault: Vault, sources: Sequence[SourceConfig], options: CreateOptions, on_event: OnEvent
 ) -> list[Created]:
     """Make a snapshot of each source.  A source that cannot be read does not stop the next one; a store or an index that
-    fails stops the run, because everything after would fail too.  Raises HeldLock, StoreError, IndexDatabaseError.
+    fails stops the run, because everything after would fail too; only an index that is damaged is made anew, once.  Raises
+    HeldLock, StoreError, IndexDatabaseError.
     """
-    with ExitStack() as stack:
-        stack.enter_context(
-            hold_lock(vault.paths.lock, "snapshot create", clock=vault.clock, wait_seconds=options.wait_seconds)
-        )
+    with hold_lock(vault.paths.lock, "snapshot create", clock=vault.clock, wait_seconds=options.wait_seconds):
         clear_scratch(vault)
-        index = stack.enter_context(open_or_make_index(vault, on_event))
+        try:
+            return _create_all(vault, sources, options, on_event)
+        except IndexDamaged as error:
+            on_event(Noticed(f"{error.message}: making it anew from the store", warning=True))
+            rebuild_index(vault, [], on_event)
+            return _create_all(vault, sources, options, on_event)
+
+
+def _create_all(
+    vault: Vault, sources: Sequence[SourceConfig], options: CreateOptions, on_event: OnEvent
+) -> list[Created]:
+    with open_or_make_index(vault, on_event) as index:
         options = replace(options, sighted=prepare(vault, index, on_event))
         made = [_create_or_note(vault, index, source, options, on_event) for source in sources]
         if options.sighted:

@@ -16,7 +16,8 @@ from vaultpy.durable import sync_folder
 from vaultpy.errors import DamageError, IndexDatabaseError, NoIdentity, ObjectNotFound
 from vaultpy.events import OnEvent, StepBegan
 from vaultpy.export import read_export
-from vaultpy.index.db import Index, create_index
+from vaultpy.index.checks import all_checks, put_checks
+from vaultpy.index.db import Index, create_index, open_index
 from vaultpy.index.homes import has_moved
 from vaultpy.index.load import Expected, apply_export, start_chain
 from vaultpy.index.runs import note_move
@@ -28,6 +29,7 @@ from vaultpy.ops.moment import add_source, check_blobs, checked_pieces
 from vaultpy.ops.survey import list_metadata
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, verify
 from vaultpy.store import names
+from vaultpy.store.whole import get_document
 from vaultpy.vault import Vault
 
 _BESIDE = ("-journal", "-wal", "-shm")
@@ -55,6 +57,7 @@ def rebuild_index(vault: Vault, identities: Sequence[Identity], on_event: OnEven
         _unlink_whole(fresh)
         with create_index(fresh, meta) as index:
             rebuilt = _fill(index, vault, [vault.host.index_key, *identities])
+            _carry_checks(path, index)
         _put_aside(path)
         fresh.replace(path)
         sync_folder(path.parent)
@@ -70,6 +73,17 @@ def _unlink_whole(path: Path) -> None:
     """A database that a dead rebuild left, and its journal, which would be played into the next one of that name."""
     for end in ("", *_BESIDE):
         path.with_name(path.name + end).unlink(missing_ok=True)
+
+
+def _carry_checks(old: Path, index: Index) -> None:
+    """Take over what verifications found: the store does not say it, and a run must not build on what is bad.  Where the old
+    index cannot be read, the next verification finds it again."""
+    if not old.exists():
+        return
+    with contextlib.suppress(IndexDatabaseError), open_index(old, read_only=True) as before:
+        known = list(all_checks(before))
+        with index.transaction():
+            put_checks(index, known)
 
 
 def _put_aside(path: Path) -> None:
@@ -99,8 +113,8 @@ def own_manifests(vault: Vault) -> tuple[list[Manifest], list[tuple[SnapshotId, 
     own = vault.host.signing_key.public_text()
     for snapshot in sorted(list_metadata(vault.store).manifests):
         try:
-            data = vault.store.get(names.manifest_name(snapshot))
-            signature = vault.store.get(names.signature_name(snapshot))
+            data = get_document(vault.store, names.manifest_name(snapshot))
+            signature = get_document(vault.store, names.signature_name(snapshot))
             # Nothing looks into what another signed: it may be of a newer format, and is none of this index's business.
             if verify(signature, data, MANIFEST_NAMESPACE) == own:
                 trust = Trust(frozenset([own]), False)
