@@ -13,7 +13,7 @@ from machine import Machine
 
 from vaultpy.model import ProblemKind
 from vaultpy.ops import create
-from vaultpy.source import read
+from vaultpy.source import batch, read
 from vaultpy.source.roots import Roots
 from vaultpy.source.walk import Folder, WalkOptions, walk
 
@@ -212,3 +212,44 @@ def test_sockets_are_skipped_and_counted(machine: Machine, monkeypatch: pytest.M
         made = machine.create()
     assert (made.exit_code, made.skipped, made.problems) == (0, 1, ())
     assert not (machine.restore() / "socket").exists()
+
+
+def test_what_a_file_becomes_under_another_name_is_not_taken_for_what_it_was(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, elsewhere = machine.tree / "folder0" / "file0", machine.folder / "elsewhere"
+    victim.write_bytes(bytes(3_000_000))
+    inode, original = victim.stat().st_ino, os.preadv
+
+    def preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
+        if os.fstat(fd).st_ino == inode and victim.exists():
+            victim.rename(elsewhere)
+            elsewhere.write_bytes(b"never under the old name" * 100_000)
+        return original(fd, buffers, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(read.os, "preadv", preadv)
+        made = machine.create()
+    assert told(made) == [("file0", ProblemKind.VANISHED)]
+    assert not (machine.restore() / "folder0" / "file0").exists()
+
+
+@pytest.mark.parametrize(
+    ("age", "is_told"), [(0, True), (batch.YOUNG_NS - 1, True), (batch.YOUNG_NS, False), (-1, False)]
+)
+def test_a_file_that_has_just_changed_each_time_it_is_looked_at_is_told(
+    tmp_path: Path, age: int, is_told: bool
+) -> None:
+    (tmp_path / "hot").write_bytes(b"content")
+    found = (tmp_path / "hot").stat()
+    parts: list[batch.Part] = []
+    reader = batch.BatchReader(parts.append, clock=lambda: found.st_ctime_ns + age)
+    dir_fd = os.open(tmp_path, os.O_RDONLY)
+    expected = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev, found.st_uid)
+    try:
+        reader.read(1, [(dir_fd, [(b"hot", *expected)])])
+    finally:
+        os.close(dir_fd)
+    [part] = parts
+    assert (bool(part.odd) and not part.odd[0].held_still) is is_told
+    assert len(part.hashes) == (batch.TRIES if is_told else 1)

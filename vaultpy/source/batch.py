@@ -25,12 +25,14 @@ from vaultpy.source.flags import FlagReader
 from vaultpy.source.holes import data_between, end_of, find_holes, holes_before, may_have_holes
 from vaultpy.source.read import OPEN, open_regular, read_file, same
 from vaultpy.source.statx import Statx
-from vaultpy.source.still import TICK_SECONDS
 
 TRIES = 3
 """How often a file is read that changes meanwhile; then the last reading is kept and marked."""
 
-TICK_NS = int(TICK_SECONDS * 1_000_000_000)
+YOUNG_SECONDS = 0.05
+YOUNG_NS = int(YOUNG_SECONDS * 1_000_000_000)
+"""How long after a change a file is not read: longer than a kernel's tick, and than a program on a busy machine waits for
+its turn in the middle of writing."""
 
 PART_BYTES = 4 * 1024 * 1024
 """Bytes of chunks at which a part is given out."""
@@ -122,6 +124,15 @@ def _open_as_it_is(dir_fd: int, expected: Expected) -> int:
     return open_regular(dir_fd, expected.name, expected)
 
 
+def _has_name(dir_fd: int, name: bytes, found: os.stat_result) -> bool:
+    """Whether a file still has the name under which it was opened."""
+    try:
+        now = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return (now.st_ino, now.st_dev) == (found.st_ino, found.st_dev)
+
+
 class BatchReader:
     """Reads batch after batch; belongs to one thread."""
 
@@ -172,13 +183,13 @@ class BatchReader:
 
         A file's times are set as a write begins, and move by ticks: within one, times that stay say nothing.
         """
-        return 0 <= self._clock() - ctime < TICK_NS
+        return 0 <= self._clock() - ctime < YOUNG_NS
 
     def _look_when_still(self, fd: int) -> os.stat_result:
-        """What an open file is, after a tick without a change if it just had one."""
+        """What an open file is, a while later if it just changed."""
         found = os.fstat(fd)
         if self._is_young(found.st_ctime_ns):
-            time.sleep(TICK_SECONDS)
+            time.sleep(YOUNG_SECONDS)
             found = os.fstat(fd)
         return found
 
@@ -221,26 +232,38 @@ class BatchReader:
         return True
 
     def _read_with_care(self, dir_fd: int, listed: Listed, reading: _Reading, position: int) -> None:
-        """Read a file of any size, again if it changes meanwhile, and say what happened."""
+        """Read a file of any size, again if it changes or moves meanwhile, and say what happened."""
         expected, first = Expected._make(listed), reading.total
         try:
-            fd = _open_as_it_is(dir_fd, expected)
-            try:
-                for _ in range(TRIES):
-                    before, start = self._look_when_still(fd), reading.total
-                    size, holes = self._read_chunks(fd, before, reading)
-                    after = os.fstat(fd)
-                    held_still = same(before, after) and size == after.st_size
-                    if held_still:
-                        break
-                xattrs, flags, birth = read_xattrs(fd), self._flags.read(fd, after.st_dev), self._birth(fd)
-            finally:
-                os.close(fd)
+            for _ in range(TRIES):
+                odd = self._read_open(dir_fd, expected, reading, first)
+                assert odd.found is not None
+                if odd.found.st_ctime_ns == expected.st_ctime_ns or _has_name(dir_fd, expected.name, odd.found):
+                    break
+                # What was read may be what the file became under another name.
+                odd = odd._replace(held_still=False)
         except SourceError as error:
-            reading.odd[position] = Odd(reading.total - first, 0, problem=to_problem(expected.name, error))
-            return
+            odd = Odd(reading.total - first, 0, problem=to_problem(expected.name, error))
+        reading.odd[position] = odd
+
+    def _read_open(self, dir_fd: int, expected: Expected, reading: _Reading, first: int) -> Odd:
+        """Open what has the name now, and read it until it holds still.  Raises SourceError."""
+        fd = _open_as_it_is(dir_fd, expected)
+        try:
+            for _ in range(TRIES):
+                before, start = self._look_when_still(fd), reading.total
+                # Young again: it changed while we waited, and may have changed unseen while it is read.
+                is_quiet = not self._is_young(before.st_ctime_ns)
+                size, holes = self._read_chunks(fd, before, reading)
+                after = os.fstat(fd)
+                held_still = is_quiet and same(before, after) and size == after.st_size
+                if held_still:
+                    break
+            xattrs, flags, birth = read_xattrs(fd), self._flags.read(fd, after.st_dev), self._birth(fd)
+        finally:
+            os.close(fd)
         dropped, chunks = start - first, reading.total - start
-        reading.odd[position] = Odd(dropped, chunks, size, after, xattrs, held_still, tuple(holes), flags, birth)
+        return Odd(dropped, chunks, size, after, xattrs, held_still, tuple(holes), flags, birth)
 
     def _birth(self, fd: int) -> int | None:
         return None if self._statx is None else self._statx.birth(fd)
