@@ -17,7 +17,7 @@ from invariants import check
 from operations import OPERATIONS, Stage, close_stages, is_thorough, stages_of
 from smallvault import DEAD, Ran
 
-SAMPLED = ("changed", "prune-delete", "restore")
+SAMPLED = ("changed", "restore")
 
 NO_ROOM = ("ENOSPC", "EDQUOT")
 BROKEN = ("EIO", "EROFS")
@@ -160,7 +160,7 @@ register(
         "a disk that is full, broken or read-only at any call stops a run with a word, and costs nothing finished",
         cases,
         run,
-        sample=24,
+        sample=16,
         needs=syscalls.needs,
         close=close_stages,
     )

@@ -10,7 +10,7 @@ from invariants import check
 from operations import OPERATIONS, close_stages, is_thorough, stages_of
 from smallvault import DEAD
 
-SAMPLED = ("changed", "prune-delete", "restore")
+SAMPLED = ("changed", "prune-delete")
 
 
 def cases(room: Room) -> Iterator[Case]:
@@ -37,7 +37,7 @@ register(
         "SIGKILL at any system call that writes loses nothing finished, and the next run goes on by itself",
         cases,
         run,
-        sample=12,
+        sample=8,
         needs=syscalls.needs,
         close=close_stages,
     )

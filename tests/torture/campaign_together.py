@@ -13,6 +13,7 @@ import pickle
 import random
 import shutil
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -82,6 +83,8 @@ def run(room: Room, case: Case) -> Outcome:
     report = _settle(site)
     shutil.rmtree(folder)
     killed = sum(one["code"] < 0 for one in said)
+    if killed == 0:
+        raise Violation(f"none of {len(said)} commands was killed: this round has shown nothing")
     return Outcome(report, count=len(said), figures={"commands killed in a round": killed})
 
 
@@ -128,9 +131,9 @@ def _run(vault: SmallVault, chance: random.Random, *words: str, config: Path | N
 
 def _killed_after(seconds: float) -> Arm:
     def arm() -> None:
-        # Its default action ends the process on the spot, as SIGKILL does.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
 
     return arm
 

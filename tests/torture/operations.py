@@ -19,7 +19,7 @@ from uuid import UUID
 
 from campaigns import Case, Room
 from invariants import Scene, appearance, sizes
-from points import kill_at
+from points import die
 from recoverer import Recoverer, Tree
 from smallvault import SOURCE, Arm, Frozen, OnFork, Ran, SmallVault, change, fill, warm_up
 
@@ -121,14 +121,14 @@ def _unchanged(stage: Stage) -> None:
 def _resumed(stage: Stage) -> None:
     """After a run that died when its blobs were stored."""
     stage.create("one")
-    _die(stage, "before ops.publish._put_export")
+    _die(stage, "db.zst.age")
     stage.words, stage.after = CREATE, "two"
 
 
 def _unconfirmed(stage: Stage) -> None:
     """After a run that died between deciding the manifest and putting it."""
     stage.create("one")
-    _die(stage, "before ops.publish.put_manifest")
+    _die(stage, "manifest.json.zst.sig")
     stage.words, stage.after = CREATE, "two"
 
 
@@ -351,11 +351,28 @@ def grow(place: Path) -> None:
     (place / "letters" / "letter9").write_bytes(words.randbytes(4_000))
 
 
-def _die(stage: Stage, point: str) -> None:
+def _die(stage: Stage, name: str) -> None:
+    """Leave behind what a run leaves that dies before it puts an object whose name ends so."""
     stage.vault.put_tree("two")
     stage.moment = "two"
-    ran = stage.vault.run(*CREATE, arm=kill_at(point, 1))
-    assert ran.code < 0, f"{point} was not met: {ran}"
+    ran = stage.vault.run(*CREATE, arm=_killed_before_put(name))
+    assert ran.code < 0, f"{name} was not put: {ran}"
+
+
+def _killed_before_put(name: str) -> Arm:
+    def arm() -> None:
+        from vaultpy.store.local import LocalStore
+
+        put = LocalStore.put
+
+        def put_or_die(store: LocalStore, named: str, body: Any) -> None:
+            if named.endswith(name):
+                die()
+            put(store, named, body)
+
+        LocalStore.put = put_or_die  # type: ignore[method-assign]
+
+    return arm
 
 
 def _impatient() -> None:

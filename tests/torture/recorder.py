@@ -69,6 +69,8 @@ class _Parsed:
         paths = self._paths()
         if not paths or not all(path.startswith(("home", "store")) for path in paths):
             return
+        if _is_nameless(paths[0]):
+            return  # nothing of it is there after a power cut, whatever was written
         apply = self._effect(paths, positions)
         if apply is not None:
             yield Step(f"{self._call} {_shown(paths[-1])}", self._at, apply)
@@ -117,8 +119,13 @@ class _Parsed:
         return bytes.fromhex(text.replace("\\x", ""))[: self._result]
 
 
+def _is_nameless(path: str) -> bool:
+    """Whether it is a file that was made without a name (O_TMPFILE), or that has lost its last one."""
+    return path.rpartition("/")[2].startswith("#") or path.endswith(" (deleted)")
+
+
 def _opening(path: str, arguments: str) -> Callable[[Disk], None] | None:
-    if "O_CREAT" not in arguments and "O_TRUNC" not in arguments:
+    if "O_TMPFILE" in arguments or ("O_CREAT" not in arguments and "O_TRUNC" not in arguments):
         return None
 
     def open_(disk: Disk) -> None:
