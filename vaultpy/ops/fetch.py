@@ -15,7 +15,9 @@ from vaultpy.age import Identity
 from vaultpy.blob.reader import BlobReader, FrameInfo, cut_chunk, take_chunk
 from vaultpy.errors import DamageError, ObjectNotFound, StoreContradiction
 from vaultpy.model import ChunkPlace
+from vaultpy.ops.older import find_version
 from vaultpy.store.base import Store
+from vaultpy.store.names import parse_blob_name
 
 Row = tuple[Any, ...]
 """Where a chunk begins in its blob's raw bytes, its size, its hash; and whatever else the caller needs of it."""
@@ -37,12 +39,44 @@ class Fetcher:
         self._store, self._identities = store, identities
         self._open: OrderedDict[str, BlobReader] = OrderedDict()
         self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._older: tuple[str, BlobReader | None] | None = None
 
     def fetch(self, name: str, size: int, rows: Sequence[Row]) -> Iterator[Fetched]:
         """The chunks at `rows`, which rise by where they begin, of the blob of that name and stored size.
 
-        Raises StoreError where the store fails; damage comes out row by row.
+        What is damaged comes last, and out of an older version of the blob where the store has one that is right.  Raises
+        StoreError where the store fails; damage comes out row by row.
         """
+        damaged: list[tuple[Row, DamageError]] = []
+        for row, data in self._fetch(name, size, rows):
+            if isinstance(data, DamageError):
+                damaged.append((row, data))
+            else:
+                yield row, data
+        if damaged:
+            yield from self._fetch_older(name, size, damaged)
+
+    def _fetch_older(self, name: str, size: int, damaged: Sequence[tuple[Row, DamageError]]) -> Iterator[Fetched]:
+        older = self._older_version(name, size)
+        if older is None:
+            yield from damaged
+            return
+        for row, _ in damaged:
+            try:
+                frame = older.frame_at(row[0])
+                yield row, cut_chunk(frame, older.read_frame(frame), row[0], row[1], row[2])
+            except DamageError as error:
+                yield row, error
+
+    def _older_version(self, name: str, size: int) -> BlobReader | None:
+        """The blob out of its versions; the last one that was looked for is remembered, found or not."""
+        if self._older is None or self._older[0] != name:
+            hash = parse_blob_name(name)
+            data = None if hash is None else find_version(self._store, name, size, hash)
+            self._older = name, None if data is None else _reader_of(data, self._identities)
+        return self._older[1]
+
+    def _fetch(self, name: str, size: int, rows: Sequence[Row]) -> Iterator[Fetched]:
         try:
             blob = self._blob(name, size)
         except _DAMAGE as error:
@@ -86,6 +120,13 @@ class Fetcher:
             if len(self._open) > KEPT_OPEN:
                 self._open.popitem(last=False)
         return blob
+
+
+def _reader_of(data: bytes, identities: Sequence[Identity]) -> BlobReader | None:
+    try:
+        return BlobReader(lambda start, length: data[start : start + length], len(data), identities)
+    except DamageError:
+        return None
 
 
 def _open_frames(blob: BlobReader, name: str, groups: Sequence[_Group]) -> Iterator[Fetched]:

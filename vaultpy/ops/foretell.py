@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from vaultpy.errors import StoreDenied
+from vaultpy.errors import StoreContradiction, StoreDenied
 from vaultpy.events import Noticed, OnEvent
 from vaultpy.index.at import Moment
 from vaultpy.index.checks import damaged_objects
@@ -15,6 +15,7 @@ from vaultpy.manifest import Manifest
 from vaultpy.model import BlobHash
 from vaultpy.ops.choose import Tree
 from vaultpy.ops.findings import Damage
+from vaultpy.ops.older import candidates
 from vaultpy.ops.reader import Reader
 from vaultpy.ops.survey import listed_blobs
 from vaultpy.store import names
@@ -41,6 +42,8 @@ def foretell(
         wanted = {one.hash: one.stored_size for one in needed_blobs(moment)}
     try:
         lost = set(_lost(reader.at.store, wanted)) | set(_bad(reader, wanted))
+        if len(lost) <= FEW:
+            lost = {hash for hash in lost if not _has_version(reader.at.store, hash, wanted[hash])}
     except StoreDenied:
         return 0  # who may not list the store has to be content with finding out
     if not lost:
@@ -48,6 +51,14 @@ def foretell(
     if all_of_it:
         settle(moment)
     return _tell(sorted(set(_paths(moment, directories, lost))), len(lost), on_event)
+
+
+def _has_version(store: Store, hash: BlobHash, size: int) -> bool:
+    """Whether the store kept what may be the blob: the restore looks whether it is."""
+    try:
+        return any(not one.latest for one in candidates(store, names.blob_name(hash), size))
+    except (StoreDenied, StoreContradiction):
+        return False
 
 
 def _lost(store: Store, wanted: dict[BlobHash, int]) -> Iterator[BlobHash]:
