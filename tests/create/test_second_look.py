@@ -8,7 +8,7 @@ import os
 import pytest
 from machine import HOUR, Died, Machine, open_with
 
-from vaultpy.errors import StoreError
+from vaultpy.errors import StoreDenied, StoreError
 from vaultpy.events import ProblemMet
 from vaultpy.model import BlobHash, ExportId, ProblemKind
 from vaultpy.ops.create import LOOKS
@@ -295,3 +295,25 @@ def test_what_a_dead_run_had_decided_and_can_be_no_more_stops_no_prune(machine: 
         machine.memory.delete(name)
     machine.snapshot()
     plan_prune(machine.reader())
+
+
+def test_a_host_that_may_suddenly_not_list_ends_what_a_dead_run_had_decided(machine: Machine) -> None:
+    """The signature is there: without its manifest it would be a loss for every prune to stop at."""
+
+    def die(verb: str, name: str) -> None:
+        if verb == "put" and name.endswith("manifest.json.zst"):
+            raise Died
+
+    machine.store.before = die
+    with pytest.raises(Died):
+        machine.create()
+
+    def refuse(verb: str, name: str) -> None:
+        if verb == "list" and name == names.METADATA and not machine.store.names_of("put"):
+            raise StoreDenied("access denied")
+
+    machine.store.before = refuse
+    machine.store.forget_calls()
+    machine.snapshot()
+    assert machine.catalog().broken == ()
+    assert machine.comes_back()

@@ -142,8 +142,9 @@ def judge(scene: Scene, told: Told, claimed: object, may_go: set[SnapshotId]) ->
         raise Wrong(f"I2 I10 snapshot {sorted(gone - may_go)[0]} was finished and is gone")
     for id in gone:
         del scene.told[id]
-    if told.lie.name in SPOILING and (spoiled or unreadable(scene)):
-        return judge_spoiled(scene, spoiled)
+    broken = unreadable(scene) if told.lie.name in SPOILING else set()
+    if spoiled or broken:
+        return judge_spoiled(scene, spoiled, broken, broken & may_go)
     scene.settle()
     scene.collect()
     return set()
@@ -155,12 +156,12 @@ def unreadable(scene: Scene) -> set[SnapshotId]:
         return {one.id for one in scene.catalog(reader).broken}
 
 
-def judge_spoiled(scene: Scene, spoiled: frozenset[str]) -> set[str]:
-    """I7, I8: what the store spoiled while it was put is found, and costs no more than what needs it."""
-    broken = unreadable(scene)
+def judge_spoiled(scene: Scene, spoiled: frozenset[str], broken: set[SnapshotId], removed: set[SnapshotId]) -> set[str]:
+    """I7, I8: what the store spoiled while it was put is found, and costs no more than what needs it.  What was `removed` is
+    looked for by nobody."""
     needed = spoiled & scene.needed_blobs(mended=False)
     found = {one.object for one in scene.verify(Depth.HASHED)}
-    missing = (needed | {names.manifest_name(id) for id in broken}) - found
+    missing = (needed | {names.manifest_name(id) for id in broken - removed}) - found
     if missing:
         raise Wrong(f"I7 verify does not find {sorted(missing)[0]}")
     for id in scene.told.keys() - broken:

@@ -119,6 +119,12 @@ class LyingProxy(socketserver.ThreadingTCPServer):
         with self._lock:
             self._earlier[path] = answer
 
+    @contextlib.contextmanager
+    def listings(self) -> Iterator[dict[str, Answer]]:
+        """What is kept of listings, to be changed."""
+        with self._lock:
+            yield self._earlier
+
     def forget(self) -> None:
         with self._lock:
             self._earlier.clear()

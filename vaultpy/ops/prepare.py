@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
-from vaultpy.errors import IndexDatabaseError, StoreDenied
+from vaultpy.errors import IndexDatabaseError, ObjectExists, StoreDenied
 from vaultpy.events import Noticed, OnEvent
 from vaultpy.index.checks import note_exports
 from vaultpy.index.db import Index, create_index, open_index
 from vaultpy.index.intervals import drop_unheld
 from vaultpy.index.snapshots import State, all_exports, all_snapshots, forget_snapshots, unconfirmed
-from vaultpy.ops.publish import confirm, finish_unconfirmed
+from vaultpy.ops.publish import confirm, finish_unconfirmed, put_manifest
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.records import put_record
 from vaultpy.ops.survey import Metadata, list_metadata, refuse_unknown, unknown_own_snapshots
@@ -68,7 +69,10 @@ def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
     try:
         metadata = list_metadata(vault.store)
     except StoreDenied:
-        for snapshot, _, _ in unconfirmed(index):
+        for snapshot, message, signature in unconfirmed(index):
+            # Its signature may be there: the manifest follows, and this run's next snapshot mends it.
+            with contextlib.suppress(ObjectExists):
+                put_manifest(vault, snapshot, message, signature)
             confirm(index, snapshot, clean=False)
         on_event(
             Noticed(
