@@ -35,17 +35,22 @@ class FlagReader:
 
     def __init__(self) -> None:
         self._without: set[int] = set()
+        self._kept: dict[bytes, int] = {}
 
     def read(self, fd: int, device: int) -> int:
         """The kept flags of an open regular file or directory on a device; 0 where it has none, or does not tell."""
         if device in self._without:
             return 0
         try:
-            return read_flags(fd) & KEPT
+            answer = fcntl.ioctl(fd, _GET, _EMPTY)
         except OSError as error:
             if error.errno in _NONE_HERE:
                 self._without.add(device)
             return 0
+        kept = self._kept.get(answer)  # a file system gives the same few answers again and again
+        if kept is None:
+            kept = self._kept[answer] = int.from_bytes(answer, sys.byteorder) & KEPT
+        return kept
 
     def read_at(self, dir_fd: int, name: bytes, device: int) -> int:
         """The same for a directory in an open one; 0, too, where it may not be opened, or is none any more."""
