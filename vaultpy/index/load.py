@@ -36,6 +36,11 @@ class Expected:
     seq: int
 
 
+_TOGETHER = ("chunks", "files", "file_chunks", "xattrs")
+"""Tables whose lines alternate: each file's follow its chunks'.  Their rows are written in this order, many at a time, for a
+row needs none of a later table."""
+
+
 @dataclass(slots=True)
 class _Reader:
     """State of reading one chain into an index."""
@@ -47,13 +52,24 @@ class _Reader:
     runs: dict[bytes, int] = field(default_factory=dict)
     owners: dict[tuple[object, ...], int] = field(default_factory=dict)
     blobs: dict[bytes, int] = field(default_factory=dict)
-    batch: list[tuple[object, ...]] = field(default_factory=list)
-    batch_table: str = ""
+    batches: dict[str, list[tuple[object, ...]]] = field(default_factory=dict)
+    waiting: int = 0
+
+    def take(self, table: str, values: tuple[object, ...]) -> None:
+        """Write a row, or keep it until there are enough for one statement."""
+        if self.waiting >= BATCH or (table not in self.batches and not (table in _TOGETHER and self.is_mixing())):
+            self.flush()
+        self.batches.setdefault(table, []).append(values)
+        self.waiting += 1
+
+    def is_mixing(self) -> bool:
+        return all(table in _TOGETHER for table in self.batches)
 
     def flush(self) -> None:
-        if self.batch:
-            _WRITERS[self.batch_table](self, self.batch)
-            self.batch = []
+        for table in sorted(self.batches, key=lambda one: _TOGETHER.index(one) if one in _TOGETHER else 0):
+            _WRITERS[table](self, self.batches[table])
+        self.batches = {}
+        self.waiting = 0
 
     def row_id(self, uuid: bytes) -> int:
         """The id for a row's UUID; its run is made when it is new here."""
@@ -123,11 +139,7 @@ def apply_export(
     _read_header(source, whole)
     try:
         for line in source:
-            table, values = parse_line(line)
-            if table != reader.batch_table or len(reader.batch) >= BATCH:
-                reader.flush()
-                reader.batch_table = table
-            reader.batch.append(values)
+            reader.take(*parse_line(line))
         reader.flush()
     except IndexDatabaseError as error:
         if "constraint" in str(error):
