@@ -8,11 +8,20 @@ from collections.abc import Iterator
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
 from operations import OPERATIONS, close_stages, is_thorough, stages_of
-from points import count_points, hits, kill_at
+from points import count_points, do_at, hits, kill_at, kill_children
 from smallvault import DEAD
 
 SAMPLED = ("changed", "prune-delete", "rebuild", "partial")
 """The operations that `make test` interrupts."""
+
+
+IN_PROCESSES = "-in-processes"
+
+CHILD = "its workers die "
+"""What a case's point begins with where not the process itself dies, but those that it started."""
+
+PARENTS = ("ops.crew", "ops.wire", "ops.writers", "ops.writer_process")
+"""Where a process deals with its workers."""
 
 
 def cases(room: Room) -> Iterator[Case]:
@@ -27,11 +36,17 @@ def cases(room: Room) -> Iterator[Case]:
         for point, count in sorted(json.loads(result.read_text()).items()):
             for hit in hits(count):
                 yield Case(operation, point, str(hit))
+                if operation.endswith(IN_PROCESSES) and point.split()[-1].startswith(PARENTS):
+                    yield Case(operation, CHILD + point, str(hit))
 
 
 def run(room: Room, case: Case) -> Outcome:
     stages = stages_of(room)
-    ran = stages.start(case.operation).run(kill_at(case.point, int(case.hit)))
+    stage = stages.start(case.operation)
+    if case.point.startswith(CHILD):
+        ran = stage.run(do_at(case.point.removeprefix(CHILD), int(case.hit), kill_children))
+        return Outcome(check(stages.start_scene(ran, thorough=True)))
+    ran = stage.run(kill_at(case.point, int(case.hit)))
     scene = stages.start_scene(ran, thorough=is_thorough(room, case))
     return Outcome(check(scene), met=ran.code == DEAD)
 

@@ -261,6 +261,7 @@ def i11_bounded(scene: Scene) -> str | None:
     ran = [one for one in (scene.said, scene.ran_again) if one is not None]
     for one in ran:
         _must(one.memory <= MEMORY, f"{one.argv[:4]} took {one.memory} KiB")
+        _must(one.orphans == 0, f"{one.argv[:4]} left {one.orphans} processes behind")
         _must(one.seconds <= SECONDS, f"{one.argv[:4]} took {one.seconds:.0f} s")
     left = list((scene.vault.folder / "tmp").iterdir())
     if scene.said is not None and scene.said.code >= 0:

@@ -21,7 +21,7 @@ from campaigns import Case, Room
 from invariants import Scene, appearance, sizes
 from points import die
 from recoverer import Recoverer, Tree
-from smallvault import SOURCE, Arm, Frozen, OnFork, Ran, SmallVault, change, fill, warm_up
+from smallvault import SOURCE, Arm, Frozen, OnFork, Ran, SmallVault, adopt_orphans, change, fill, warm_up
 
 GRACE = "1h"
 PAST_GRACE = 3600 + 60
@@ -148,6 +148,18 @@ def _partial(stage: Stage) -> None:
     stage.moment, stage.words, stage.after, stage.arm = "two", CREATE, "two", _impatient
 
 
+def _helped(stage: Stage) -> None:
+    """A run that reads in a worker process, as large ones do."""
+    stage.create("one")
+    stage.moment, stage.words, stage.after, stage.arm = "two", CREATE, "two", _crowded
+
+
+def _written(stage: Stage) -> None:
+    """A restore that writes in worker processes, as large ones do."""
+    _restored(stage)
+    stage.arm = _crowded
+
+
 def _lost(stage: Stage) -> None:
     """The index is lost: it is rebuilt before the run."""
     stage.create("one")
@@ -243,6 +255,8 @@ OPERATIONS: dict[str, Callable[[Stage], None]] = {
     "unconfirmed": _unconfirmed,
     "healed": _healed,
     "partial": _partial,
+    "create-in-processes": _helped,
+    "restore-in-processes": _written,
     "lost-index": _lost,
     "migration": _migrated,
     "rebuild": _rebuilt,
@@ -263,6 +277,7 @@ class Stages:
 
     def __init__(self, folder: Path) -> None:
         warm_up()
+        adopt_orphans()
         self.vault = make_vault(folder)
         self._empty = self.vault.freeze()
         self._stages: dict[str, Stage] = {}
@@ -386,6 +401,14 @@ def _impatient() -> None:
         original(self, *arguments)
 
     create._Attempt._keep_alive = keep_alive  # type: ignore[method-assign]
+
+
+def _crowded() -> None:
+    """Let any number of files be many, so that worker processes begin."""
+    from vaultpy.ops import crew, writers
+
+    for module in (crew, writers):
+        module.START_FILES = module.START_BYTES = -1  # type: ignore[attr-defined]
 
 
 _SCRIPT = """

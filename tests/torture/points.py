@@ -101,6 +101,13 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def kill_children() -> None:
+    """Ends every process that this one has started, as `kill -9` does."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+
 def kill_at(point: str, hit: int) -> Arm:
     """Ends the process as `kill -9` does when it meets a point for the `hit`-th time."""
     return do_at(point, hit, die)

@@ -9,6 +9,7 @@ of the source is stable, the other half is one of several kept moments.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -24,6 +25,11 @@ from typing import Any
 
 from recoverer import DIRECTORY, FILE, SYMLINK, Thing, Tree
 
+ORPHANS_END = 10.0
+"""Seconds within which a worker process notices that whom it worked for has died."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+
 Arm = Callable[[], Callable[[], None] | None]
 """Called in the child before the program begins; what it returns is called when that has ended, if it gets there."""
 
@@ -38,8 +44,8 @@ DEAD = -int(signal.SIGKILL)
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One command: its exit code (negative: the signal that ended it), what it said, seconds, and KiB of memory
-    at most, beyond those of whoever forked it."""
+    """One command: its exit code (negative: the signal that ended it), what it said, seconds, KiB of memory at
+    most, beyond those of whoever forked it, and how many of its processes outlived it."""
 
     argv: tuple[str, ...]
     code: int
@@ -47,6 +53,7 @@ class Ran:
     err: str = field(repr=False)
     seconds: float = 0.0
     memory: int = 0
+    orphans: int = 0
 
     @property
     def json(self) -> Any:
@@ -229,6 +236,7 @@ def run_forked(
     if on_fork is not None:
         on_fork(pid)
     _, status, usage = os.wait4(pid, 0)
+    left = _orphans_left(ORPHANS_END)
     ran = Ran(
         argv,
         os.waitstatus_to_exitcode(status),
@@ -236,10 +244,40 @@ def run_forked(
         err.read_text(errors="replace"),
         time.monotonic() - began,
         max(usage.ru_maxrss - ours, 0),
+        left,
     )
     out.unlink()
     err.unlink()
     return ran
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own has died, so that none outlives its command unseen."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _orphans_left(seconds: float) -> int:
+    """How many adopted processes are still there after so long; they are ended."""
+    until = time.monotonic() + seconds
+    while (orphans := _adopted()) and time.monotonic() < until:
+        time.sleep(0.01)
+    for pid in orphans:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return len(orphans)
+
+
+def _adopted() -> list[int]:
+    """Children that run worker processes of vaultpy's: those whose program was handed over by `-c`."""
+    found = []
+    for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+        with contextlib.suppress(OSError):
+            if b"\0-c\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+            elif Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+    return found
 
 
 def resident() -> int:
