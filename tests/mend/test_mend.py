@@ -18,8 +18,11 @@ from damage import check, check_at_home, flip, lose
 
 from vaultpy.config import SourceConfig
 from vaultpy.events import Noticed, ignore
+from vaultpy.index import homes
+from vaultpy.index.db import Index
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.model import SnapshotId
+from vaultpy.ops import mend
 from vaultpy.ops.catalog import Entry
 from vaultpy.ops.findings import Depth
 from vaultpy.ops.rebuild import rebuild_index
@@ -105,6 +108,31 @@ def test_what_no_source_has_any_more_costs_only_itself(machine: Machine) -> None
     before = set(machine.objects())
     machine.snapshot()
     assert len(machine.objects() - before) == 3, "what cannot be mended further is left alone"
+
+
+def test_what_cannot_be_mended_is_not_looked_at_in_every_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand snapshots of a million files would take long; only when a chunk was stored anew there is something new."""
+    made = grow(machine, 2)
+    contents = (machine.tree / "folder0" / "file0").read_bytes()
+    (machine.tree / "folder0" / "file0").unlink()
+    machine.snapshot()
+    lose(machine, *machine.blobs_of(made[0][0].id))
+    machine.snapshot()
+    looked: list[int] = []
+
+    def has_moved(index: Index, source_id: int, seq: int) -> bool:
+        looked.append(seq)
+        return homes.has_moved(index, source_id, seq)
+
+    monkeypatch.setattr(mend, "has_moved", has_moved)
+    (machine.tree / "news").write_bytes(os.urandom(10_000))
+    machine.snapshot()
+    assert looked == []
+    (machine.tree / "folder0" / "found again").write_bytes(contents)
+    machine.snapshot()
+    assert looked != []
+    for row, kept in made:
+        assert_whole(machine, row, kept)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

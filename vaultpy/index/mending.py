@@ -7,6 +7,7 @@ showed it could be restored again, if only its own export and manifest said wher
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Set
 from pathlib import Path
 
@@ -74,6 +75,28 @@ def _leave_out(index: Index, source_id: int, blob_id: int, seq: int) -> None:
         index.run("DELETE FROM snapshot_blobs WHERE source_id = ? AND blob_id = ? AND first_seq = ?", key)
     if last is None or last > seq:
         index.run("INSERT INTO snapshot_blobs VALUES (?, ?, ?, ?)", (source_id, blob_id, seq + 1, last))
+
+
+def is_news(index: Index, damaged: Set[bytes]) -> bool:
+    """Whether `note_pass` was never called with these damaged objects, or some chunk has got another home since."""
+    mark = index.value("SELECT value FROM meta WHERE key = 'mending'")
+    if mark is None or mark[:32] != _digest(damaged):
+        return True
+    last_chunk, last_blob = int.from_bytes(mark[32:40], "big"), int.from_bytes(mark[40:], "big")
+    return index.row("SELECT 1 FROM chunks WHERE blob_id > ? AND id <= ?", (last_blob, last_chunk)) is not None
+
+
+def note_pass(index: Index, damaged: Set[bytes]) -> None:
+    """Every snapshot was looked at that these damaged objects hurt: to look again is worth it only for news."""
+    last_chunk = index.value("SELECT ifnull(max(id), 0) FROM chunks")
+    last_blob = index.value("SELECT ifnull(max(id), 0) FROM blobs")
+    mark = _digest(damaged) + last_chunk.to_bytes(8, "big") + last_blob.to_bytes(8, "big")
+    with index.transaction():
+        index.run("INSERT OR REPLACE INTO meta VALUES ('mending', ?)", (mark,))
+
+
+def _digest(damaged: Set[bytes]) -> bytes:
+    return hashlib.sha256(b"".join(len(one).to_bytes(1, "big") + one for one in sorted(damaged))).digest()
 
 
 _LIVE = f"""JOIN runs r ON r.no = {{0}}.id >> {COUNTER_BITS}

@@ -12,15 +12,15 @@ Only snapshots under the store key in use can be mended: nothing here knows to w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from vaultpy.errors import DamageError, ObjectNotFound, StoreFormatError
 from vaultpy.events import Noticed, OnEvent, StepBegan
-from vaultpy.index.checks import damaged_objects, snapshots_hurt
+from vaultpy.index.checks import ObjectKey, damaged_objects, snapshots_hurt
 from vaultpy.index.db import Index
 from vaultpy.index.homes import has_moved
-from vaultpy.index.mending import blobs_at, blobs_needed, copied_moment, replace_homes
+from vaultpy.index.mending import blobs_at, blobs_needed, copied_moment, is_news, note_pass, replace_homes
 from vaultpy.index.runs import Run
 from vaultpy.index.snapshots import (
     SnapshotRow,
@@ -50,7 +50,10 @@ def mend_snapshots(vault: Vault, index: Index, on_event: OnEvent) -> tuple[Snaps
     For the end of a run, which holds the lock and has looked at the store.  Raises StoreError, IndexDatabaseError.
     """
     made: list[SnapshotId] = []
-    for row in _to_mend(vault, index):
+    damaged = {one.object for one in damaged_objects(index)}
+    if not damaged or not is_news(index, damaged):
+        return ()
+    for row in _to_mend(vault, index, damaged):
         if not made:
             on_event(StepBegan("mending older snapshots"))
         manifest = _read(vault, row)
@@ -64,14 +67,12 @@ def mend_snapshots(vault: Vault, index: Index, on_event: OnEvent) -> tuple[Snaps
         said = f"; {still_lost} of the blobs that it needs stay lost" if still_lost else ", and is whole again"
         text = f"snapshot {row.id} of {row.source_name} had lost something in the store: it was published anew as {id}{said}"
         on_event(Noticed(text, warning=True))
+    note_pass(index, damaged)
     return tuple(made)
 
 
-def _to_mend(vault: Vault, index: Index) -> Iterator[SnapshotRow]:
+def _to_mend(vault: Vault, index: Index, damaged: Set[ObjectKey]) -> Iterator[SnapshotRow]:
     """The snapshots that miss something and would gain by a new manifest, the newest first."""
-    damaged = {one.object for one in damaged_objects(index)}
-    if not damaged:
-        return
     hurt = [row for id in snapshots_hurt(index, damaged) if (row := find_snapshot(index, id)) is not None]
     for row in sorted(hurt, key=lambda one: (one.seq, one.id), reverse=True):
         if row.state != State.COMPLETE or row.host != vault.host.id or row.key_id != vault.key.id:
