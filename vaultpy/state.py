@@ -88,6 +88,8 @@ def load_host(paths: StatePaths, store: StoreId) -> Host | None:
             continue
         except OSError as error:
             raise ConfigError(f"host secrets {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise _damaged(path) from error
         machine, host = _decode(text, path)
         if not is_copy or machine == _machine(store):
             return host
@@ -143,9 +145,7 @@ def _decode(text: str, path: Path) -> tuple[str, Host]:
     except (ValueError, KeyError, TypeError, AttributeError, DamageError, UsageError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(
-            f"host secrets {path} are damaged", hint="bring the file back, or move it away to become a new host"
-        ) from error
+        raise _damaged(path) from error
 
 
 def _holds(path: Path, text: str) -> bool:
@@ -154,9 +154,15 @@ def _holds(path: Path, text: str) -> bool:
         return False
     try:
         found, wanted = _decode(path.read_text(), path), _decode(text, path)
-    except ConfigError:
+    except (ConfigError, UnicodeDecodeError):
         return False  # a damaged copy: the one in the state folder was read before
     return _meaning(*found) == _meaning(*wanted)
+
+
+def _damaged(path: Path) -> ConfigError:
+    return ConfigError(
+        f"host secrets {path} are damaged", hint="bring the file back, or move it away to become a new host"
+    )
 
 
 def _meaning(machine: str, host: Host) -> tuple[str, str, str]:

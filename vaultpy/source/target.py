@@ -35,11 +35,12 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_OPEN = 64
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NODES = {Kind.FIFO: stat.S_IFIFO, Kind.CHARACTER_DEVICE: stat.S_IFCHR, Kind.BLOCK_DEVICE: stat.S_IFBLK}
+_NO_NAMES = frozenset({b"", b".", b".."})
 
 
 def check_name(name: bytes) -> None:
     """Raises DamageError for what cannot be the name of one thing in one directory."""
-    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+    if name in _NO_NAMES or b"/" in name or b"\0" in name:
         raise DamageError(
             f"name {os.fsdecode(name)!r}: not a single name, so the snapshot is not one that vaultpy made"
         )
@@ -67,9 +68,11 @@ class TargetTree:
 
         The descriptor belongs to the tree and is valid until the next `open_dir`.
         """
-        for name in parts:
-            check_name(name)
         path = b"/".join(parts)
+        # All at once: in a deep tree the names on the way are looked at again for each folder.
+        if b"\0" in path or path.count(b"/") != max(len(parts) - 1, 0) or not _NO_NAMES.isdisjoint(parts):
+            for name in parts:
+                check_name(name)
         end = len(path)
         while end > 0 and path[:end] not in self._open:
             end = max(path.rfind(b"/", 0, end), 0)

@@ -1,0 +1,34 @@
+"""The file with a host's secrets: what is there and cannot be understood is said, and never made anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from vaultpy.errors import ConfigError
+from vaultpy.model import StoreId
+from vaultpy.state import load_host, make_host, save_host, state_paths
+
+STORE = StoreId(UUID(int=1))
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"format":1,"machine":"\xff"}'])
+def test_secrets_that_cannot_be_understood_are_named(tmp_path: Path, spoiled: bytes) -> None:
+    paths = state_paths(tmp_path / "state", tmp_path / "config.toml")
+    save_host(paths, STORE, make_host(os.urandom))
+    paths.secrets.write_bytes(spoiled)
+    with pytest.raises(ConfigError, match="are damaged"):
+        load_host(paths, STORE)
+
+
+def test_a_copy_that_is_spoiled_is_written_anew(tmp_path: Path) -> None:
+    paths = state_paths(tmp_path / "state", tmp_path / "config.toml")
+    host = make_host(os.urandom)
+    save_host(paths, STORE, host)
+    paths.copy.write_bytes(b"\xff")
+    save_host(paths, STORE, host)
+    paths.secrets.unlink()
+    assert load_host(paths, STORE) == host
