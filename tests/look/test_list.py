@@ -201,7 +201,7 @@ def test_a_short_id_names_its_snapshot(host: Host) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["snapshot list", "snapshot ls latest", "snapshot show latest", "snapshot verify --all --blobs", "store info"],
+    ["snapshot list", "snapshot ls latest", "snapshot show latest", "snapshot verify --all", "store info"],
 )
 def test_looking_changes_nothing_here_or_in_the_store(host: Host, line: str) -> None:
     host.create()

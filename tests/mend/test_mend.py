@@ -26,6 +26,7 @@ from vaultpy.ops import mend
 from vaultpy.ops.catalog import Entry
 from vaultpy.ops.findings import Depth
 from vaultpy.ops.rebuild import rebuild_index
+from vaultpy.ops.resolve import resolve_snapshot
 from vaultpy.store import names
 
 
@@ -177,6 +178,15 @@ def test_what_was_mended_says_the_same_as_before(machine: Machine) -> None:
     assert after.repairs == before.id != after.id
     for field in ("source", "host", "seq", "started", "completed", "tags", "counts", "pinned", "key_id"):
         assert getattr(after, field) == getattr(before, field), field
+
+
+def test_the_id_that_somebody_wrote_down_still_names_the_snapshot(machine: Machine) -> None:
+    """Mended twice, too."""
+    made = grow(machine, 1)[0][0]
+    for _ in range(2):
+        lose(machine, *machine.blobs_of(shown(machine, made).id))
+        machine.snapshot()
+        assert resolve_snapshot(machine.catalog(), str(made.id)).id == shown(machine, made).id != made.id
 
 
 def test_a_rebuilt_index_knows_what_was_mended(machine: Machine) -> None:

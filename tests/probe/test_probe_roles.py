@@ -110,7 +110,8 @@ def test_the_three_roles_together_make_keep_and_restore(roles: Roles, tmp_path: 
     back = tmp_path / "back"
     restorer.must("snapshot", "restore", "latest", back, *given)
     assert (back / tree.relative_to("/") / "file").read_text() == "what matters now"
-    refused = restorer.run("store", "prune", "--store", roles.url, "--signer", "any")
+    restorer.must("init", "--store", roles.url, "--keeper", "--signer", signer_of(host))
+    refused = restorer.run("snapshot", "remove", "latest", "--force")
     assert refused.code == 1 and "access denied" in refused.err
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vaultpy.age import AgeError, Identity
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreFormatError, UntrustedSigner, UsageError
@@ -63,13 +63,15 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a store holds: complete snapshots, oldest first; partial ones; what is broken; what the index alone knows."""
+    """What a store holds: complete snapshots, oldest first; partial ones; what is broken; what the index alone knows.
+    `mended`: the snapshots that others repair and hide, each with the one that stands for it now."""
 
     entries: tuple[Entry, ...]
     partial: tuple[Entry, ...]
     broken: tuple[Broken, ...]
     gone: tuple[SnapshotId, ...]
     metadata: Metadata
+    mended: Mapping[SnapshotId, SnapshotId] = field(default_factory=dict)
 
 
 def read_catalog(reader: Reader) -> Catalog:
@@ -87,13 +89,15 @@ def read_catalog(reader: Reader) -> Catalog:
         Broken(snapshot, "it has a signature and no manifest")
         for snapshot in sorted(metadata.signatures.keys() - metadata.manifests.keys())
     ]
-    ordered = _without_repaired(sorted([*entries, *fetched], key=lambda entry: (entry.seq, entry.id)))
+    everything = sorted([*entries, *fetched], key=lambda entry: (entry.seq, entry.id))
+    ordered = _without_repaired(everything)
     return Catalog(
         tuple(_flag_order(one for one in ordered if one.state == SnapshotState.COMPLETE)),
         tuple(one for one in ordered if one.state == SnapshotState.PARTIAL),
         tuple(broken),
         tuple(row.id for row in known.values() if row.id not in metadata.manifests and row.state != State.PUBLISHING),
         metadata,
+        _standing(everything, ordered),
     )
 
 
@@ -221,6 +225,19 @@ def _without_repaired(entries: Iterable[Entry]) -> list[Entry]:
         if one.repairs is not None and one.signed is not False
     }
     return [one for one in found if (one.host, one.source, one.seq, one.id) not in mended]
+
+
+def _standing(entries: Iterable[Entry], shown: Iterable[Entry]) -> dict[SnapshotId, SnapshotId]:
+    """For each hidden snapshot the shown one that repairs it, or what repairs it."""
+    known = {one.id: one for one in entries}
+    found: dict[SnapshotId, SnapshotId] = {}
+    for one in shown:
+        hidden = one.repairs
+        while hidden is not None and hidden not in found and (entry := known.get(hidden)) is not None:
+            if (entry.host, entry.source, entry.seq) != (one.host, one.source, one.seq):
+                break
+            found[hidden], hidden = one.id, entry.repairs
+    return found
 
 
 def _flag_order(entries: Iterable[Entry]) -> list[Entry]:

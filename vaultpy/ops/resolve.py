@@ -19,16 +19,20 @@ def resolve_snapshot(catalog: Catalog, text: str, source: str | None = None) -> 
     if "@" in text:
         name, _, time = text.rpartition("@")
         return _at_time(only_source(catalog, name), time, text)
-    return _by_prefix(catalog.entries, text.lower())
+    return _by_prefix(catalog, text.lower())
 
 
-def _by_prefix(entries: Sequence[Entry], text: str) -> Entry:
+def _by_prefix(catalog: Catalog, text: str) -> Entry:
+    """By the beginning of an id; that of a snapshot that was repaired since names what stands for it now."""
     if _PREFIX.fullmatch(text) is None:
         raise UsageError(
             f"snapshot {text!r}: not a name of one",
             hint="give the beginning of an id (4 letters or more), latest, or SOURCE@TIME",
         )
-    found = [one for one in entries if str(one.id).startswith(text)]
+    found = [one for one in catalog.entries if str(one.id).startswith(text)]
+    if not found:
+        standing = {now for before, now in catalog.mended.items() if str(before).startswith(text)}
+        found = [one for one in catalog.entries if one.id in standing]
     if len(found) == 1:
         return found[0]
     if not found:
