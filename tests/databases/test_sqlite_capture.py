@@ -12,7 +12,7 @@ import pytest
 from busy import Busy, busy, save, transactions_in
 
 from vaultpy.errors import ReplacedError
-from vaultpy.source import sqlite, still
+from vaultpy.source import sqlite, sqlite_child, still
 from vaultpy.source.read import open_regular
 from vaultpy.source.sqlite import NotCaptured, Place, Waits, capture
 
@@ -64,6 +64,16 @@ def test_fifty_captures_under_load_are_states_of_one_moment(
 ) -> None:
     with busy(folder / "app.db", mode, pause=0) as writer:
         assert check_captures(writer, folder_fd, scratch, 50) > 0
+
+
+def test_a_large_database_in_wal_mode_needs_no_pause(
+    folder: Path, folder_fd: int, scratch: Path, tmp_path: Path
+) -> None:
+    """All of it is of the moment in which the copy began: a write does not begin it anew."""
+    with busy(folder / "app.db", "wal", pause=0, cells=4000) as writer:
+        before = writer.committed
+        fd = capture(writer.place(folder_fd), scratch)
+        assert before <= transactions_in(save(fd, tmp_path / "copy")) <= writer.committed + 1
 
 
 @pytest.mark.parametrize("name", ["a b?c=d#e%41&mode=rw.db", "näme\n.db", "app.db"])
@@ -156,6 +166,34 @@ def test_another_database_in_its_place_is_noticed(folder: Path, folder_fd: int, 
         writer.path.write_bytes((folder / "away").read_bytes())
         with pytest.raises(ReplacedError):
             capture(place, scratch)
+
+
+def test_a_pipe_in_its_place_is_noticed_and_not_waited_for(folder: Path, folder_fd: int, scratch: Path) -> None:
+    with busy(folder / "app.db", "wal", pause=-1) as writer:
+        place = writer.place(folder_fd)
+        writer.path.unlink()
+        os.mkfifo(writer.path)
+        with pytest.raises(ReplacedError):
+            capture(place, scratch)
+
+
+def test_another_database_that_sqlite_opens_in_its_place_is_noticed(
+    folder: Path, folder_fd: int, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens by path, after we looked: what it has open must be what we looked at."""
+    other = folder.parent / "other.db"
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE t (x)")
+    original = sqlite_child.connect
+    with (
+        busy(folder / "app.db", "delete", pause=-1) as writer,
+        closing(sqlite3.connect(make_empty(scratch))) as target,
+    ):
+        inode = (writer.path.stat().st_dev, writer.path.stat().st_ino)
+        monkeypatch.setattr(sqlite_child, "connect", lambda path, mode: original(os.fsencode(other), mode))
+        with pytest.raises(sqlite_child.Failed, match="another file") as caught:
+            sqlite_child._copy(os.fsencode(writer.path), inode, target, 1.0, time.monotonic())
+    assert caught.value.reason == "replaced"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -315,6 +353,18 @@ def test_only_a_capture_that_looked_long_enough_trusts_the_times(
     assert not still.copy_still(folder_fd, b"app.db", (), str(tmp_path / "copy"))
     monkeypatch.setattr(still, "open_regular", open_regular)
     assert still.copy_still(folder_fd, b"app.db", (), str(tmp_path / "copy"))
+
+
+def test_what_changes_within_a_tick_of_the_look_is_in_the_copy(
+    folder: Path, folder_fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times tell nothing about a write in the same tick, so reading begins a tick later."""
+    path = folder / "app.db"
+    path.write_bytes(b"before")
+    monkeypatch.setattr(still, "same", lambda one, other: True)
+    monkeypatch.setattr(still.time, "sleep", lambda seconds: path.write_bytes(b"behind"))
+    assert still.copy_still(folder_fd, b"app.db", (), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == b"behind"
 
 
 def test_what_an_earlier_try_copied_is_not_taken_for_a_journal_of_the_next(
