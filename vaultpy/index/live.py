@@ -28,7 +28,7 @@ class LiveFile(NamedTuple):
 
 def files_in(index: Index, directory_id: int) -> dict[bytes, LiveFile]:
     """The current rows of a directory, by name."""
-    return {row[0]: LiveFile._make(row[1:]) for row in index.rows(_FILES_IN, (directory_id,))}
+    return {row[0]: LiveFile._make(row[1:]) for row in index.rows(FILES_IN, (directory_id,))}
 
 
 def directories_in(index: Index, directory_id: int) -> dict[bytes, int]:
@@ -103,7 +103,7 @@ def ensure_owner(index: Index, uid: int, gid: int, user: bytes | None, group: by
     return int(known)
 
 
-_FILES_IN = """
+FILES_IN = """
     SELECT name, id, kind, size, mtime, ctime, inode, mode, owner_id, changed FROM files
     WHERE directory_id = ? AND last_seq IS NULL"""
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from vaultpy.config import Compare
 from vaultpy.index.db import Index
 from vaultpy.index.live import LiveFile, Owners, directories_in, files_in, root_directory
+from vaultpy.index.ordered import FilesInOrder
 from vaultpy.index.record import storable_number, storable_time
 from vaultpy.model import Kind, Problem
 from vaultpy.source.listing import Entry, join
@@ -117,6 +118,22 @@ class Tally:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """The directory that is compared."""
+
+    id: int
+    children: dict[bytes, int]
+    rows: dict[bytes, LiveFile] | FilesInOrder
+
+
+def _last_name(folder: Folder) -> bytes | None:
+    """The name up to which a portion of a directory goes; None for the last one."""
+    if not folder.more:
+        return None
+    return folder.entries[-1][0] if folder.entries else b""
+
+
 class Comparer:
     """Compares folder after folder, in the walk's order, with the current rows of one source."""
 
@@ -131,6 +148,7 @@ class Comparer:
         self._by_ctime = compare not in ("no-ctime", "size-mtime")
         # Directories that a folder announced and that are still to come: their ids, and whether they have rows.
         self._coming: dict[bytes, tuple[int, bool]] = {}
+        self._at: _Directory | None = None
         self._sink: Sink
         self._first: First | None = None
 
@@ -149,9 +167,11 @@ class Comparer:
         return self.tally
 
     def _compare(self, folder: Folder) -> None:
-        directory_id, has_rows = self._coming.pop(folder.path)
-        live = files_in(self._index, directory_id) if has_rows else {}
-        children = directories_in(self._index, directory_id) if has_rows else {}
+        if self._at is None:
+            self._at = self._begin(folder)
+        directory_id, children, rows = self._at.id, self._at.children, self._at.rows
+        # Of a directory that comes in portions, only the rows up to the last name of each are held.
+        live = rows if isinstance(rows, dict) else rows.up_to(_last_name(folder))
         tally = self.tally
         files: list[Found] = []
         tally.problems += folder.problems
@@ -180,7 +200,17 @@ class Comparer:
                 self._sink.changed(Place(folder, directory_id, name, found, kind), old)
         if files:
             self._sink.changed_files(folder, directory_id, files)
-        self._close_rest(live, children)
+        if not folder.more:
+            self._at = None
+        self._close_rest(live, {} if folder.more else children)
+
+    def _begin(self, folder: Folder) -> _Directory:
+        """What the index has of a directory."""
+        directory_id, has_rows = self._coming.pop(folder.path)
+        children = directories_in(self._index, directory_id) if has_rows else {}
+        if folder.more and has_rows:
+            return _Directory(directory_id, children, FilesInOrder(self._index, directory_id))
+        return _Directory(directory_id, children, files_in(self._index, directory_id) if has_rows else {})
 
     def _compare_entry(self, place: Place, old: LiveFile | None) -> None:
         if old is not None and self._is_unchanged(old, place.kind, place.stat):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import itemgetter
 
 from vaultpy.errors import SourceError
@@ -44,6 +45,11 @@ class Leave:
     on_decision: OnDecision | None = None
 
 
+PORTION = 50_000
+"""Entries of one directory that are held at a time."""
+
+_BESIDE = (b"-wal", b"-journal", b"-shm")
+
 _JOURNALS = ("-wal", "-journal")
 """What lies beside a database in use (see `sqlite`): left out or not, it says that one is there."""
 
@@ -51,7 +57,7 @@ _JOURNALS = ("-wal", "-journal")
 @dataclass(slots=True)
 class Listing:
     """What was found in a directory; entries and directories in the byte order of their names.  `journals`: names that a
-    database's journal has, and that are left out."""
+    database's journal has, and that are left out.  `more`: names that come behind these follow."""
 
     entries: list[Entry] = field(default_factory=list)
     directories: list[Entry] = field(default_factory=list)
@@ -59,26 +65,81 @@ class Listing:
     left_out: list[bytes] = field(default_factory=list)
     skipped: int = 0
     journals: list[bytes] = field(default_factory=list)
+    more: bool = False
+
+    def sort(self) -> None:
+        self.entries.sort(key=by_name)
+        self.directories.sort(key=by_name)
 
 
-def list_folder(fd: int, path: bytes, leave: Leave) -> Listing:
+def list_folder(fd: int, path: bytes, leave: Leave) -> Iterator[Listing]:
     """List and stat everything in an open directory, whose absolute path only serves for naming things.
 
-    What vanishes or fails meanwhile is a problem of the listing.  Raises VaultpyError for a lack of descriptors or
-    memory, which is nobody's problem but ours.
+    One listing, unless the directory is so large that it comes in portions.  What vanishes or fails meanwhile is a problem
+    of the listing.  Raises VaultpyError for a lack of descriptors or memory, which is nobody's problem but ours.
     """
     listing = Listing()
+    rest: list[bytes] = []
     try:
         with os.scandir(fd) as found:
-            _take(found, path, leave, listing)
+            _take(islice(found, PORTION), path, leave, listing)
+            rest.extend(entry.name.encode(_ENCODING, _ERRORS) for entry in found)
     except OSError as error:  # the directory itself fails: what was read of it so far is kept
         listing.problems.append(_problem(path, error))
-    listing.entries.sort(key=by_name)
-    listing.directories.sort(key=by_name)
-    return listing
+    if rest:
+        yield from _portions(fd, path, leave, listing, rest)
+    else:
+        listing.sort()
+        yield listing
 
 
-def _take(found: os._ScandirIterator[str], path: bytes, leave: Leave, listing: Listing) -> None:
+def _portions(fd: int, path: bytes, leave: Leave, first: Listing, rest: list[bytes]) -> Iterator[Listing]:
+    """A large directory in the order of its names, of which `first` has been looked at: of the others only the names are
+    held, and they are looked at when it is their turn."""
+    known, directories = dict(first.entries), {name for name, _ in first.directories}
+    names = sorted([*known, *rest])
+    rest.clear()
+    journals = first.journals
+    start = 0
+    while start < len(names):
+        end = _cut(names, start + PORTION)
+        listing = first if start == 0 else Listing(journals=journals)
+        seen = [(name, known.pop(name)) for name in names[start:end] if name in known]
+        listing.entries, listing.directories = seen, [entry for entry in seen if entry[0] in directories]
+        others = set(names[start:end]).difference(name for name, _ in seen)
+        _take((_Named(os.fsdecode(one), fd) for one in others), path, leave, listing)
+        listing.sort()
+        listing.more = end < len(names)
+        yield listing
+        start = end
+
+
+def _cut(names: list[bytes], end: int) -> int:
+    """Where a portion ends: not between a database and what lies beside it, whose names go on behind its own."""
+    while end < len(names) and (names[end].endswith(_BESIDE) or names[end].startswith(names[end - 1])):
+        end += 1
+    return end
+
+
+class _Named:
+    """What os.scandir gives, for a name that is looked at later."""
+
+    __slots__ = ("_fd", "name")
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name, self._fd = name, fd
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        return os.stat(self.name, dir_fd=self._fd, follow_symlinks=follow_symlinks)
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        try:
+            return stat.S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
+        except OSError:
+            return False  # as os.scandir's says of what it cannot look at
+
+
+def _take(found: Iterable[os.DirEntry[str] | _Named], path: bytes, leave: Leave, listing: Listing) -> None:
     verdict, skip, unwanted = leave.verdict, leave.skip, leave.unwanted
     own_inodes = frozenset(inode for _, inode in skip)
     entries, directories = listing.entries, listing.directories

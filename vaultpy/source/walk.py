@@ -1,4 +1,5 @@
-"""Going through the paths of a source: one Folder per directory, parents first, entries in the order of their names.
+"""Going through the paths of a source: one Folder per directory (several for a very large one), parents first, entries in
+the order of their names.
 
 The first folders are those that lead to the source's paths (`/` and `/home` for the path /home/anna), with only the
 entries on the way.  So every path of a snapshot but `/` is an entry of exactly one folder.
@@ -50,6 +51,8 @@ class Folder:
     """Sockets and other things that hold nothing."""
     journals: list[bytes] = field(default_factory=list)
     """Names that a database's journal has, and that are left out."""
+    more: bool = False
+    """The same directory comes again, with names that come behind these: it is too large to be held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,49 +154,55 @@ def _walk_tree(tree: _Tree) -> Iterator[Folder]:
                 continue
             entry = directories.pop()
             here += b"/" + entry[0] if len(levels) > 1 else entry[0].rstrip(b"/")
-            folder, below, layers = _visit(tree, descent, bytes(here) or b"/", entry, layers)
-            yield folder
+            below: list[Entry] = []
+            inner = layers
+            for folder, found, inside in _visit(tree, descent, bytes(here) or b"/", entry, layers):
+                yield folder
+                below += found
+                inner = inside
             if folder.fd != NO_FD:
                 below.reverse()
-                levels.append((len(here), below, layers))
+                levels.append((len(here), below, inner))
 
 
 def _visit(
     tree: _Tree, descent: Descent, path: bytes, entry: Entry, layers: _Layers
-) -> tuple[Folder, list[Entry], _Layers]:
-    """The folder of that entry below where we are, the directories in it that are to be entered, and the ignore files
-    that hold for them; `layers` are those above it."""
+) -> Iterator[tuple[Folder, list[Entry], _Layers]]:
+    """The folder of that entry below where we are (in portions, if it is large), the directories in it that are to be
+    entered, and the ignore files that hold for them; `layers` are those above it."""
     name, expected = entry
     try:
         fd, found = descent.enter(tree.place if path == tree.path else name)
     except SourceError as error:
-        return Folder(path, NO_FD, expected, [], [_not_entered(tree, path, error)]), [], ()
+        yield Folder(path, NO_FD, expected, [], [_not_entered(tree, path, error)]), [], ()
+        return
     options = tree.options
     if tree.device is None:
         tree.device = found.st_dev
     elif options.one_file_system and found.st_dev != tree.device:
-        return Folder(path, fd, found, []), [], ()
-    listing, layers = _list(tree, fd, path, layers)
-    if _replaced(expected, found):
-        listing.problems.append(Problem(path, ProblemKind.CHANGED, "another folder has the name since it was listed"))
-    folder = Folder(
-        path, fd, found, listing.entries, listing.problems, listing.left_out, listing.skipped, listing.journals
-    )
-    return folder, _on_this_file_system(tree, path, listing.directories), layers
-
-
-def _list(tree: _Tree, fd: int, path: bytes, layers: _Layers) -> tuple[Listing, _Layers]:
-    """What is wanted of an open directory, and the ignore files above it together with its own."""
-    options, folder = tree.options, _below(path, tree.path)
-    own, problems = read_ignore_files(fd, options.exclude_files, path, folder)
+        yield Folder(path, fd, found, []), [], ()
+        return
+    own, problems = read_ignore_files(fd, options.exclude_files, path, _below(path, tree.path))
     layers += own
+    if _replaced(expected, found):
+        problems.append(Problem(path, ProblemKind.CHANGED, "another folder has the name since it was listed"))
+    for one in _list(tree, fd, path, layers):
+        folder = Folder(
+            path, fd, found, one.entries, one.problems + problems, one.left_out, one.skipped, one.journals, one.more
+        )
+        yield folder, _on_this_file_system(tree, path, one.directories), layers
+        problems = []
+
+
+def _list(tree: _Tree, fd: int, path: bytes, layers: _Layers) -> Iterator[Listing]:
+    """What is wanted of an open directory."""
+    options, folder = tree.options, _below(path, tree.path)
     verdict = verdict_within(tree.chosen.within(folder) if tree.chosen is not None else None, layers, folder)
-    listing = list_folder(fd, path, Leave(options.skip, verdict, _unwanted(tree, fd), options.on_decision))
     marker = _marker(fd, options)
-    if marker is not None:
-        keep_only(listing, path, marker[0], marker[1], options.on_decision)
-    listing.problems += problems
-    return listing, layers
+    for listing in list_folder(fd, path, Leave(options.skip, verdict, _unwanted(tree, fd), options.on_decision)):
+        if marker is not None:
+            keep_only(listing, path, marker[0], marker[1], options.on_decision)
+        yield listing
 
 
 def _marker(fd: int, options: WalkOptions) -> tuple[bytes, str] | None:

@@ -1,0 +1,23 @@
+"""The current rows of a directory that is too large to be held at once."""
+
+from __future__ import annotations
+
+from vaultpy.index.db import Index
+from vaultpy.index.live import FILES_IN, LiveFile
+
+
+class FilesInOrder:
+    """The rows in the order of their names, some at a time.  Sorting them may use the disk, not memory; what is written
+    to the index meanwhile does not show."""
+
+    def __init__(self, index: Index, directory_id: int) -> None:
+        self._rows = index.each(f"{FILES_IN} ORDER BY name", (directory_id,))
+        self._next = next(self._rows, None)
+
+    def up_to(self, name: bytes | None) -> dict[bytes, LiveFile]:
+        """The rows that were not given yet, up to that name and with it; None: all that are left."""
+        found: dict[bytes, LiveFile] = {}
+        while self._next is not None and (name is None or self._next[0] <= name):
+            found[self._next[0]] = LiveFile._make(self._next[-len(LiveFile._fields) :])
+            self._next = next(self._rows, None)
+        return found
