@@ -56,7 +56,7 @@ FULL = Config(
             ("daily", "wörk"),
             one_file_system=True,
             exclude_caches=True,
-            exclude_files=(".vaultignore", "odd\"name"),
+            exclude_files=(".vaultignore", 'odd"name'),
             exclude_if_present=(".nobackup",),
             exclude_larger_than=1_000_000_001,
             exclude_nodump=True,
@@ -79,6 +79,7 @@ FULL = Config(
     compression=19,
     blob_size=(1 << 20) + 1,
     reuse_blind=True,
+    readers=32,
     uploads=16,
     scratch=Path("/var/tmp/vaultpy"),
 )
@@ -107,7 +108,7 @@ def test_the_shortest_configuration_takes_the_defaults(tmp_path: Path) -> None:
     assert config.state == Path("/var/lib/vaultpy/x")
     assert config.key == StoreKeyConfig(KeyId(uuid.UUID(KEY_ID)), RECIPIENT)
     assert (config.signers, config.sources, config.keeper, config.reuse_blind) == ((), {}, False, False)
-    assert (config.compression, config.blob_size, config.uploads) == (3, 32 << 20, 2)
+    assert (config.compression, config.blob_size, config.readers, config.uploads) == (2, 32 << 20, None, 2)
 
 
 def test_a_relative_path_to_the_configuration_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +153,9 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path: Path, text: st
         ("compression = 3.0\n" + TOP + KEY, "compression: must be a whole number, is a number with a point"),
         ("compression = 0\n" + TOP + KEY, "compression: 0 is not from 1 to 19"),
         ("compression = 20\n" + TOP + KEY, "compression: 20 is not from 1 to 19"),
+        ("readers = 0\n" + TOP + KEY, "readers: 0 is not from 1 to 32"),
+        ("readers = 33\n" + TOP + KEY, "readers: 33 is not from 1 to 32"),
+        ("readers = 'auto'\n" + TOP + KEY, "readers: "),
         ("uploads = 0\n" + TOP + KEY, "uploads: 0 is not from 1 to 16"),
         ("uploads = 17\n" + TOP + KEY, "uploads: 17 is not from 1 to 16"),
         ("blob_size = '1M'\n" + TOP + KEY, "blob_size: size '1M': not a size"),

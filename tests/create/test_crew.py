@@ -28,7 +28,7 @@ def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def use_workers(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(create, "default_workers", lambda: count)
+    monkeypatch.setattr(create, "count_workers", lambda readers: count)
     monkeypatch.setattr(crew, "START_FILES", 0)
 
 

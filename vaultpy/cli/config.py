@@ -63,6 +63,7 @@ def _document(config: Config) -> dict[str, object]:
         "keeper": config.keeper,
         "compression": config.compression,
         "blob_size": config.blob_size,
+        "readers": config.readers,
         "uploads": config.uploads,
         "reuse_blind": config.reuse_blind,
         "sources": {name: _source(source) for name, source in config.sources.items()},

@@ -57,6 +57,7 @@ def load_config(path: Path) -> Config:
         compression=table.number("compression", DEFAULT_COMPRESSION, (1, 19)),
         blob_size=_blob_size(table),
         reuse_blind=table.flag("reuse_blind"),
+        readers=table.number("readers", 1, (1, 32)) if "readers" in table else None,
         uploads=table.number("uploads", DEFAULT_UPLOADS, (1, 16)),
         scratch=table.optional("scratch", _text_as(checks.check_state)),
     )
@@ -208,6 +209,9 @@ class _Table:
 
     def flag(self, name: str) -> bool:
         return bool(self.optional(name, lambda value: _typed(value, bool, "true or false")))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
 
     def number(self, name: str, default: int, limits: tuple[int, int]) -> int:
         value = self.optional(name, lambda value: _typed(value, int, "a whole number"))

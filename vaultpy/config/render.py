@@ -48,7 +48,11 @@ _TOP = """\
 # Stored bytes at which a blob is closed and uploaded, 256KiB to 64MiB.
 {blob_size}
 
-# Blobs uploaded at the same time, 1 to 16; each takes blob_size of memory.
+# Processes that read, compress and encrypt, 1 to 32, each with some 60 MB of memory; 1 is the run's own alone.
+# Without it, one a core and four at most, once a run has much to read.
+{readers}
+
+# Blobs uploaded at the same time, 1 to 16; each takes blob_size of the scratch folder's room.
 {uploads}
 
 # Where copies of databases in use lie for a moment; without it, in the state folder.
@@ -142,6 +146,7 @@ def render_config(config: Config) -> str:
         signers=_line("signers", config.signers, ()),
         compression=_line("compression", config.compression, DEFAULT_COMPRESSION),
         blob_size=_line("blob_size", _size(config.blob_size), _size(DEFAULT_BLOB_SIZE)),
+        readers=_optional("readers", config.readers, 2),
         uploads=_line("uploads", config.uploads, DEFAULT_UPLOADS),
         scratch=_optional("scratch", None if config.scratch is None else str(config.scratch), "/var/tmp/vaultpy"),
         reuse_blind=_line("reuse_blind", config.reuse_blind, False),

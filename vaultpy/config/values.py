@@ -82,8 +82,8 @@ class SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that passed every check; `blob_size` in bytes, `key` None only on a keeper, `scratch` None for
-    the state folder's own."""
+    """A configuration that passed every check; `blob_size` in bytes, `key` None only on a keeper, `readers` None for
+    as many as the machine bears, `scratch` None for the state folder's own."""
 
     path: Path
     store: str
@@ -96,5 +96,6 @@ class Config:
     compression: int = DEFAULT_COMPRESSION
     blob_size: int = DEFAULT_BLOB_SIZE
     reuse_blind: bool = False
+    readers: int | None = None
     uploads: int = DEFAULT_UPLOADS
     scratch: Path | None = None

@@ -39,7 +39,8 @@ PROBLEM_LIMIT = 8 * 1024
 
 
 def whole_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterable[Problem]) -> Iterator[bytes]:
-    """Everything that the source's current rows say, in one moment's view (the caller's transaction)."""
+    """Everything that the source's current rows say, in one moment's view (the caller's transaction); in pieces of one or
+    more lines."""
     yield HEADER_WHOLE
     yield from CREATE
     yield from _lines(index, _SOURCE, (run.source_id,))
@@ -51,7 +52,7 @@ def whole_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
 
 
 def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterable[Problem]) -> Iterator[bytes]:
-    """What changed since the source's last complete snapshot: deletions, then additions.
+    """What changed since the source's last complete snapshot: deletions, then additions; in pieces of one or more lines.
 
     Rows that were live there and are not now closed with its sequence; rows that came since belong to the unpublished
     runs.  Both are found by those marks, without looking at the rest.
@@ -74,6 +75,10 @@ def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
     for no in sorted(run.unpublished):
         limits = (no << COUNTER_BITS, no + 1 << COUNTER_BITS)
         yield from _file_lines(index, "AND f.id >= ? AND f.id < ?", limits, is_new)
+
+
+LINES_AT_ONCE = 1_024
+"""Lines that are given out together."""
 
 
 class _Seen:
@@ -119,16 +124,20 @@ def _share(index: Index, source_id: int) -> None:
 def _file_lines(index: Index, where: str, params: tuple[int, ...], is_new: Callable[[int], bool]) -> Iterator[bytes]:
     """Lines of files, each after the lines of its chunks that the reader does not know yet: side by side the hash is
     written twice within a few hundred bytes, which zstd folds into one."""
+    lines: list[str] = []  # encoded some at a time, which costs less
     for row_id, chunk_id, has_more, chunk_line, file_line in index.each(f"{_FILES} {where} ORDER BY f.id", params):
         if chunk_id is not None and is_new(chunk_id):
-            yield chunk_line.encode()
-        yield file_line.encode()
+            lines.append(chunk_line)
+        lines.append(file_line)
         if has_more:
             for one_id, new_chunk, content_line in index.each(_CONTENT, (row_id,)):
-                if is_new(one_id):
-                    yield new_chunk.encode()
-                yield content_line.encode()
-            yield from _lines(index, _XATTRS, (row_id,))
+                lines += (new_chunk, content_line) if is_new(one_id) else (content_line,)
+            lines += (line for (line,) in index.each(_XATTRS, (row_id,)))
+        if len(lines) >= LINES_AT_ONCE:
+            yield "".join(lines).encode()
+            lines.clear()
+    if lines:
+        yield "".join(lines).encode()
 
 
 def _in_parent(index: Index, run: Run, chunk_id: int) -> bool:

@@ -27,22 +27,21 @@ class ChunkFilter:
         self._extra: list[ChunkHash] = []
 
     def may_know(self, hash: ChunkHash) -> bool:
-        """False proves that the index has no row of the chunk and `add` was not called for it."""
+        """False proves that the index has no row of the chunk and that this was never asked before; the chunk is about to
+        have one, so the next time the answer is True."""
         bits = self._bits
         if bits is None:
             self._asked += 1
             if self._asked <= self._worth:
+                self._extra.append(hash)
                 return True
             bits = self._fill()
         at = int.from_bytes(hash[:4], "big") >> 32 - BITS
-        return bool(bits[at >> 3] & 1 << (at & 7))
-
-    def add(self, hash: ChunkHash) -> None:
-        """A chunk that will have a row."""
-        if self._bits is not None:
-            self._set(self._bits, hash)
-        else:
-            self._extra.append(hash)
+        byte, bit = at >> 3, 1 << (at & 7)
+        if bits[byte] & bit:
+            return True
+        bits[byte] |= bit
+        return False
 
     def _fill(self) -> bytearray:
         bits = self._bits = bytearray(1 << BITS - 3)

@@ -15,6 +15,7 @@ OwnerNames = Callable[[int, int], tuple[bytes | None, bytes | None]]
 class LiveFile(NamedTuple):
     """The current row of a path, as far as change detection needs it."""
 
+    name: bytes
     id: int
     kind: int
     size: int
@@ -28,7 +29,16 @@ class LiveFile(NamedTuple):
 
 def files_in(index: Index, directory_id: int) -> dict[bytes, LiveFile]:
     """The current rows of a directory, by name."""
-    return {row[0]: LiveFile._make(row[1:]) for row in index.rows(FILES_IN, (directory_id,))}
+    return {row[0]: LiveFile._make(row) for row in index.rows(FILES_IN, (directory_id,))}
+
+
+def parents_in(index: Index, source_id: int) -> set[int]:
+    """The ids of the source's current directories that have directories in them."""
+    rows = index.each(
+        "SELECT DISTINCT parent_id FROM directories WHERE source_id = ? AND last_seq IS NULL AND parent_id IS NOT NULL",
+        (source_id,),
+    )
+    return {row[0] for row in rows}
 
 
 def directories_in(index: Index, directory_id: int) -> dict[bytes, int]:

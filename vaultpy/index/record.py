@@ -116,39 +116,33 @@ class Recorder:
         that may be reused.  Those wait for `put_blob`, and `group` for them and for what is under way."""
         ids: list[int] = []
         new = bytearray()
-        pending, waiters, may_know, missing = self._pending, self._waiters, self._filter.may_know, 0
+        pending, waiters, may_know = self._pending, self._waiters, self._filter.may_know
         for hash in hashes:
             chunk_id = pending.get(hash)
-            if chunk_id is not None:
-                self._more_waiters.setdefault(chunk_id, []).append(group)
-                missing += 1
-                new.append(0)
-            elif may_know(hash) and (chunk_id := self._reused(hash)) is not None:
-                new.append(0)
-            else:
-                chunk_id = self._new_chunk(hash)
+            if chunk_id is None:
+                known = self._find(hash) if may_know(hash) else None
+                if known is not None and (known[1] in self._reuse.blobs or known[1] in self._stored):
+                    ids.append(known[0])
+                    new.append(0)
+                    continue
+                chunk_id = self._id_to_store(known)
                 pending[hash] = chunk_id
                 waiters[chunk_id] = group
-                missing += 1
                 new.append(1)
+            else:
+                self._more_waiters.setdefault(chunk_id, []).append(group)
+                new.append(0)
             ids.append(chunk_id)
-        group.missing += missing
+            group.missing += 1
         return ids, bytes(new)
 
-    def _reused(self, hash: ChunkHash) -> int | None:
-        """The id of a chunk that lies where it may stay."""
-        row = self._find(hash)
-        return row[0] if row is not None and (row[1] in self._reuse.blobs or row[1] in self._stored) else None
-
-    def _new_chunk(self, hash: ChunkHash) -> int:
-        """The id of a chunk that is to be stored: its own, if its blob is not to be built on, else a new one."""
-        row = self._find(hash) if self._filter.may_know(hash) else None
-        if row is not None:
-            self._moving[row[0]] = row[1] in self._reuse.held
-            return row[0]
-        self._filter.add(hash)
-        self._next_chunk += 1
-        return self._next_chunk - 1
+    def _id_to_store(self, known: tuple[int, int] | None) -> int:
+        """The id of a chunk that is to be stored: its own, if its blob may not be built on, else a new one."""
+        if known is None:
+            self._next_chunk += 1
+            return self._next_chunk - 1
+        self._moving[known[0]] = known[1] in self._reuse.held
+        return known[0]
 
     def _find(self, hash: ChunkHash) -> tuple[int, int] | None:
         """The id and the home of a chunk that the index knows."""

@@ -26,7 +26,7 @@ from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
 from vaultpy.ops.changed import has_changed
 from vaultpy.ops.commands import CommandSink, commands_of, with_commands, with_top
 from vaultpy.ops.compare import Comparer, Sink, Tally
-from vaultpy.ops.crew import Crew, default_workers
+from vaultpy.ops.crew import Crew, count_workers
 from vaultpy.ops.databases import DatabaseTaker, choose_databases
 from vaultpy.ops.hooks import Hooks, Outcome, Status
 from vaultpy.ops.mend import mend_snapshots
@@ -276,7 +276,8 @@ class _Attempt:
         )
         settings = SealSettings(vault.config.compression, vault.config.blob_size)
         setup = Setup((vault.key.recipient,), settings, vault.paths.scratch, self._subject.config.birth_times)
-        crew = Crew(setup, default_workers(), taker.take_part, putter.send, random=vault.random)
+        workers = count_workers(vault.config.readers)
+        crew = Crew(setup, workers, taker.take_part, putter.send, random=vault.random)
         options = walk_options(self._subject.config, own_things(vault.paths, vault.store, roots.place_of))
         # Leaving ends the putter first: a crew that still seals then hears at once that nobody takes its blobs.
         with closing(taker), crew, putter:

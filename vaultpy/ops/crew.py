@@ -41,10 +41,11 @@ OnPart = Callable[[Part], bytes]
 """Takes hashes, in the thread that asked for the batch; returns a flag for each: whether its chunk is to be stored."""
 
 
-def default_workers() -> int:
-    """How many worker processes are worth their memory on this machine (some 80 MB each)."""
-    cores = usable_cores()
-    return min(cores, MOST_WORKERS) if cores > 1 else 0
+def count_workers(readers: int | None) -> int:
+    """How many worker processes to have for so many readers; for None as many as are worth their memory on this machine
+    (some 60 MB each).  One reader alone is this process."""
+    wanted = min(usable_cores(), MOST_WORKERS) if readers is None else readers
+    return wanted if wanted > 1 else 0
 
 
 class Crew:
