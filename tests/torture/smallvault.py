@@ -229,6 +229,8 @@ def run_forked(
 ) -> Ran:
     """The program in a forked child, its standard output and error in files of `folder`."""
     out, err = folder / f"out-{os.getpid()}", folder / f"err-{os.getpid()}"
+    for path in (out, err):
+        path.write_bytes(b"")  # a child that dies at once says nothing
     began, ours = time.monotonic(), resident()
     pid = os.fork()
     if pid == 0:

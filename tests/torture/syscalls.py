@@ -82,18 +82,25 @@ def disturb(stage: Stage, call: str, what: str) -> Ran:
 
 def run_traced(stage: Stage, options: Sequence[str]) -> Ran:
     """The stage's command under strace with some options."""
-    ready, go = os.pipe()
+    waits, is_ready = os.pipe()
+    go, may_go = os.pipe()
     tracers: list[subprocess.Popen[bytes]] = []
 
     def wait_for_tracer() -> None:
+        # The parent's ends too, or nobody would ever see an end of file.
+        os.close(may_go)
+        os.close(waits)
+        os.close(is_ready)
+        os.read(go, 1)
         os.close(go)
-        os.read(ready, 1)
-        os.close(ready)
 
     def trace(pid: int) -> None:
-        os.close(ready)
-        tracers.append(_attach(pid, options))
         os.close(go)
+        os.close(is_ready)
+        os.read(waits, 1)  # until the child has nothing left to do but what is to be traced
+        os.close(waits)
+        tracers.append(_attach(pid, options))
+        os.close(may_go)
 
     try:
         return stage.run(wait_for_tracer, trace)

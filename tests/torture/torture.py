@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -172,6 +173,10 @@ def _run_share(campaign: Campaign, room: Room, asked: argparse.Namespace, number
         except AssertionError as violation:
             tally.take(case, Outcome())
             tally.violations.append({"case": case.name, "what": str(violation)})
+        except Exception:  # noqa: BLE001  the case could not be judged; the others can
+            tally.violations.append(
+                {"case": case.name, "what": f"the campaign itself failed: {traceback.format_exc()}"}
+            )
     tally.planned = len(mine)
     return tally
 
