@@ -158,11 +158,12 @@ def large_files(moment: Moment) -> Iterator[int]:
 
 
 def totals(moment: Moment) -> tuple[int, int]:
-    """Number of the paths wanted, and bytes of those that are no second names."""
+    """Number of the paths wanted, and bytes of those that are no second names.  (Two holes of 8 EiB are more than `sum`
+    can say.)"""
     index = moment.index
-    count, size = index.row("SELECT count(*), ifnull(sum(size), 0) FROM temp.wanted")
+    count, size = index.row("SELECT count(*), CAST(total(size) AS INTEGER) FROM temp.wanted")
     again = index.value(
-        "SELECT ifnull(sum(f.size), 0) FROM temp.links l JOIN files f ON f.id = l.id WHERE l.id <> l.leader"
+        "SELECT CAST(total(f.size) AS INTEGER) FROM temp.links l JOIN files f ON f.id = l.id WHERE l.id <> l.leader"
     )
     return int(count), int(size - again)
 
