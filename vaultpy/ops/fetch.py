@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from vaultpy.age import Identity
-from vaultpy.blob.reader import BlobReader, FrameInfo, cut_chunk, take_chunk
-from vaultpy.errors import DamageError, ObjectNotFound, StoreContradiction
+from vaultpy.blob.reader import BlobReader, Fetch, FrameInfo, cut_chunk, take_chunk
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreContradiction
 from vaultpy.model import ChunkPlace
 from vaultpy.ops.older import find_version
 from vaultpy.store.base import Store
@@ -116,7 +116,7 @@ class Fetcher:
     def _blob(self, name: str, size: int) -> BlobReader:
         blob = self._open.get(name)
         if blob is None:
-            blob = self._open[name] = BlobReader(partial(self._store.get, name), size, self._identities)
+            blob = self._open[name] = _open_blob(partial(self._store.get, name), name, size, self._identities)
             if len(self._open) > KEPT_OPEN:
                 self._open.popitem(last=False)
         return blob
@@ -125,8 +125,16 @@ class Fetcher:
 def _reader_of(data: bytes, identities: Sequence[Identity]) -> BlobReader | None:
     try:
         return BlobReader(lambda start, length: data[start : start + length], len(data), identities)
-    except DamageError:
+    except (DamageError, NoIdentity):
         return None
+
+
+def _open_blob(fetch: Fetch, name: str, size: int, identities: Sequence[Identity]) -> BlobReader:
+    try:
+        return BlobReader(fetch, size, identities)
+    except NoIdentity as error:
+        # Not a matter of identities: the key was opened that the snapshot's blobs are for.
+        raise DamageError(f"object {name} is not for the store key: its header was changed") from error
 
 
 def _open_frames(blob: BlobReader, name: str, groups: Sequence[_Group]) -> Iterator[Fetched]:
