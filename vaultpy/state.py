@@ -142,7 +142,7 @@ def _decode(text: str, path: Path) -> tuple[str, Host]:
             raise ConfigError(f"host secrets {path} are of a newer format", hint="use a newer vaultpy")
         host = Host(load_signing_key(said["signing_key"].encode()), parse_identity(said["index_key"]))
         return str(said["machine"]), host
-    except (ValueError, KeyError, TypeError, AttributeError, DamageError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DamageError, UsageError) as error:
         if isinstance(error, ConfigError):
             raise
         raise _damaged(path) from error

@@ -15,7 +15,9 @@ from vaultpy.state import load_host, make_host, save_host, state_paths
 STORE = StoreId(UUID(int=1))
 
 
-@pytest.mark.parametrize("spoiled", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"format":1,"machine":"\xff"}'])
+@pytest.mark.parametrize(
+    "spoiled", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"format":1,"machine":"\xff"}', b"[" * 100_000], ids=len
+)
 def test_secrets_that_cannot_be_understood_are_named(tmp_path: Path, spoiled: bytes) -> None:
     paths = state_paths(tmp_path / "state", tmp_path / "config.toml")
     save_host(paths, STORE, make_host(os.urandom))

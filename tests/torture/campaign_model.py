@@ -1,0 +1,162 @@
+"""Campaign 8, "Model": the state machine of tests/model, and what it leaves out: holes, a store that is down, corruption, a
+clock that jumps both ways.
+
+A case is a few runs of fifty steps, by a seed of their own.  After each step every snapshot comes back as the model has it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+
+from campaigns import Campaign, Case, Outcome, Room, Violation, register
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import HypothesisException
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from test_machine import VaultMachine, chosen_sources, is_file, numbers
+from world import HOUR
+
+from vaultpy.errors import StoreError, StoreUnavailable, VaultpyError
+from vaultpy.events import ignore
+from vaultpy.ops.catalog import read_catalog
+from vaultpy.ops.findings import Depth
+from vaultpy.ops.restore import RestoreOptions, restore
+from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.store import names
+
+RUNS = 2000
+STEPS = 50
+
+TOGETHER = 4
+"""Runs of a case, besides the first, in which Hypothesis always does the least that it can."""
+
+
+class TorturedMachine(VaultMachine):
+    """The vault's model, and more that can happen to it."""
+
+    @rule(which=numbers, size=st.sampled_from([1 << 16, 1 << 20, 3 << 20]))
+    def make_sparse(self, which: int, size: int) -> None:
+        """A hole at the end, and one that is punched by writing far behind it."""
+        if (path := self.pick(which, is_file)) is not None and os.path.getsize(path) < size:
+            os.truncate(path, size)
+            with open(path, "r+b") as target:
+                target.seek(size - 1)
+                target.write(b"x")
+
+    @rule(sources=chosen_sources, at=st.integers(1, 10))
+    def create_while_the_store_goes_down(self, sources: tuple[str, ...], at: int) -> None:
+        """From the n-th put on nothing answers; what was finished stays, and the next run goes on."""
+        store, looks = self.world.store, self.world.looks()
+        first = store.puts
+
+        def refuse(number: int, name: str) -> None:
+            if number >= first + at:
+                raise StoreUnavailable("the store cannot be reached")
+
+        store.before_put = refuse
+        try:
+            made = self.run(sources, False)
+        except StoreError:
+            if self.world.vault.paths.index.exists():
+                self.world.note_decided(looks)
+            self.dirty = True
+        else:
+            self.take_in(made, looks)
+        finally:
+            store.before_put = lambda number, name: None
+
+    @rule(hours=st.sampled_from([-400, -30, -1, 1, 400]))
+    def clock_jumps(self, hours: int) -> None:
+        """This machine's and the store's together, as when somebody sets the time where both are one."""
+        self.world.ahead += hours * HOUR
+
+    @precondition(lambda self: self.world.snapshots)
+    @rule(which=numbers, at=numbers, gone=st.booleans())
+    def corrupt_and_heal(self, which: int, at: int, gone: bool) -> None:
+        """A blob is spoiled, or away: verify names it, restores lose nothing in silence; then it comes back."""
+        blobs = sorted(name for name in self.world.store.objects if name.startswith(names.BLOBS))
+        if not blobs:
+            return
+        name = blobs[which % len(blobs)]
+        data, modified = self.world.store.objects.pop(name)
+        if not gone:
+            spoiled = bytearray(data)
+            spoiled[at * len(data) // 51] ^= 1 << at % 8
+            self.world.store.objects[name] = bytes(spoiled), modified
+        try:
+            self.check_damage(name)
+        finally:
+            self.world.store.objects[name] = data, modified
+
+    def check_damage(self, name: str) -> None:
+        with self.world.reader() as reader:
+            catalog = read_catalog(reader)
+            needed = bool(self.needing(name))
+            found = verify(reader, VerifyRequest(every=True, depth=Depth.HASHED), ignore).findings
+            assert (name in {one.object for one in found}) >= needed, f"verify does not name {name}"
+            for entry in catalog.entries:
+                if entry.id not in self.world.snapshots:
+                    continue
+                target = self.world.folder / "restored"
+                try:
+                    failed = restore(reader, entry, os.fsencode(target), RestoreOptions(), ignore).failed
+                except VaultpyError as error:
+                    raise AssertionError(f"a damaged blob refuses a whole restore: {error.message}") from error
+                finally:
+                    shutil.rmtree(target, ignore_errors=True)
+                assert entry.id in self.needing(name) or not failed, "a snapshot lost what it does not need"
+
+    def needing(self, blob: str) -> set[object]:
+        """The snapshots whose manifests name a blob."""
+        from vaultpy.manifest import decode
+
+        objects = self.world.store.objects
+        manifests = [decode(data) for name, (data, _) in objects.items() if names.parse_manifest_name(name) is not None]
+        return {one.snapshot for one in manifests if blob in {names.blob_name(ref.hash) for ref in one.blobs}}
+
+
+def cases(room: Room) -> Iterator[Case]:
+    for number in range(RUNS // TOGETHER):
+        yield Case(f"{TOGETHER} runs", f"{STEPS} steps", str(number))
+
+
+def run_case(room: Room, case: Case) -> Outcome:
+    """A few runs of the machine; a failure is made no smaller, because its seed repeats it."""
+    chance = room.random("model", case.hit).getrandbits(60)
+    how = settings(
+        max_examples=TOGETHER + 1,
+        stateful_step_count=STEPS if not room.sample else 15,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+    )
+    machine = seed(chance)(type("Seeded", (TorturedMachine,), {}))
+    try:
+        run_state_machine_as_test(machine, settings=how)  # type: ignore[no-untyped-call]
+    except HypothesisException as error:
+        raise Violation(f"seed {chance}: {type(error).__name__}: {error}") from error
+    except AssertionError as error:
+        raise Violation(f"seed {chance}: {error}") from error
+    except Exception as error:
+        raise Violation(f"seed {chance}: {type(error).__name__}: {error}") from error
+    return Outcome(count=TOGETHER)
+
+
+MODEL_CAMPAIGN = register(
+    Campaign(
+        number=8,
+        name="model",
+        promise="in any order of changes, runs, deaths, purges, losses and clock jumps every snapshot comes back",
+        cases=cases,
+        run=run_case,
+        sample=2,
+    )
+)
