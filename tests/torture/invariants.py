@@ -205,7 +205,7 @@ def i7_verify(scene: Scene) -> str | None:
     if not scene.damaged:
         _must(ran.code == 0, f"verify: exit {ran.code}: {ran.out[-1000:]} {ran.err}")
         return None
-    needed = set().union(*(_blob_names(said) | _export_names(said) for said in _manifests(scene).values()), set())
+    needed = {name for said in _shown(scene) for name in _blob_names(said) | _export_names(said)}
     if not needed & set(scene.damaged):
         return "nothing that is damaged is needed"
     _must(ran.code == 4, f"verify: exit {ran.code} with damage to {sorted(scene.damaged)}")
@@ -219,7 +219,8 @@ def i8_only_what_is_hit(scene: Scene) -> str | None:
     """Only files with chunks in a damaged blob are lost; the rest restores."""
     if not scene.damaged:
         return "nothing was damaged"
-    newest = [one for one in _recovered(scene) if one.lost]
+    shown = {said["snapshot"] for said in _shown(scene)}
+    newest = [one for one in _recovered(scene) if one.lost and str(one.id) in shown]
     if not newest or not scene.thorough:
         return "no file is lost"
     ran = _restored(scene, newest[-1])
@@ -392,6 +393,13 @@ def _manifests(scene: Scene) -> dict[UUID, dict]:
         if name not in scene.damaged and name + ".sig" not in scene.damaged:
             found[UUID(path.parent.name)] = scene.recoverer.manifest(path)
     return found
+
+
+def _shown(scene: Scene) -> list[dict]:
+    """Those that no other one repairs, and so hides."""
+    found = _manifests(scene)
+    hidden = {said["repairs"] for said in found.values()}
+    return [said for said in found.values() if said["snapshot"] not in hidden]
 
 
 def _recovered(scene: Scene) -> list[Recovered]:
