@@ -66,14 +66,27 @@ def test_fifty_captures_under_load_are_states_of_one_moment(
         assert check_captures(writer, folder_fd, scratch, 50) > 0
 
 
-def test_a_large_database_in_wal_mode_needs_no_pause(
-    folder: Path, folder_fd: int, scratch: Path, tmp_path: Path
+def test_commits_while_a_wal_database_is_copied_do_not_begin_the_copy_anew(
+    folder: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of it is of the moment in which the copy began: a write does not begin it anew."""
-    with busy(folder / "app.db", "wal", pause=0, cells=4000) as writer:
-        before = writer.committed
-        fd = capture(writer.place(folder_fd), scratch)
-        assert before <= transactions_in(save(fd, tmp_path / "copy")) <= writer.committed + 1
+    """All of it is of the moment in which the copy began, however long it takes."""
+    target = make_empty(scratch)
+    with busy(folder / "app.db", "wal", pause=-1) as writer:
+        writer.step()
+        calls: list[int] = []
+
+        def commit(status: int, remaining: int, total: int) -> None:
+            calls.append(remaining)
+            assert len(calls) < 20
+            writer.step()
+
+        monkeypatch.setattr(sqlite_child, "HELD_PAGES", 50)
+        monkeypatch.setattr(sqlite_child, "_Watch", lambda: commit)
+        inode = (writer.path.stat().st_dev, writer.path.stat().st_ino)
+        with closing(sqlite3.connect(target)) as copy:
+            sqlite_child._copy(os.fsencode(writer.path), inode, copy, 1.0, time.monotonic())
+        assert len(calls) > 2
+        assert transactions_in(target) == 1
 
 
 @pytest.mark.parametrize("name", ["a b?c=d#e%41&mode=rw.db", "näme\n.db", "app.db"])
