@@ -73,6 +73,15 @@ def test_a_source_that_is_a_link_stores_only_the_link_and_that_is_said(vaultpy: 
     assert "only the link is stored" in warning
 
 
+def test_programs_that_are_not_there_are_named(vaultpy: Any, config: Path, home: Path) -> None:
+    change(config, "", 'commands = [{name = "x", run = ["true"]}, {name = "y", run = ["/nonexistent/dump"]}]\n')
+    change(config, "", f'after = {{run = ["{home / "documents"}"]}}\nbefore = {{run = ["/bin/sh", "-c", "no"]}}\n')
+    assert check(vaultpy, config, 1)["problems"] == [
+        "source home: command y: /nonexistent/dump is no program",
+        f"source home: hook after: {home / 'documents'} is no program",
+    ]
+
+
 def test_no_sources_are_a_problem_on_a_host(vaultpy: Any, config: Path, home: Path) -> None:
     change(config, f'\n[sources.home]\npaths = ["{home / "documents"}"]\n', "")
     assert ["no sources" in one for one in check(vaultpy, config, 1)["problems"]] == [True]

@@ -106,7 +106,18 @@ def _claimed(store: Store, name: str) -> str | None:
         return None
 
 
+def _check_programs(source: SourceConfig) -> Iterator[tuple[bool, str]]:
+    """Programs that are named by their path; what is looked for in PATH depends on who runs us."""
+    named = {f"command {one.name}": one.run for one in source.commands}
+    hooks = {"before": source.before, "after": source.after, "on_failure": source.on_failure}
+    named |= {f"hook {name}": hook.run for name, hook in hooks.items() if hook is not None}
+    for name, run in named.items():
+        if "/" in run[0] and not (os.path.isfile(run[0]) and os.access(run[0], os.X_OK)):
+            yield _problem(f"source {source.name}: {name}: {run[0]} is no program")
+
+
 def _check_source(source: SourceConfig) -> Iterator[tuple[bool, str]]:
+    yield from _check_programs(source)
     for path in source.paths:
         named = f"source {source.name}: {os.fsdecode(path)}"
         try:

@@ -307,6 +307,7 @@ class _Attempt:
                 database_scratch(vault),
                 streams,
                 by_ctime=source.compare not in ("no-ctime", "size-mtime"),
+                birth_times=source.birth_times,
             )
         sink: Sink = taker
         if source.commands:

@@ -22,6 +22,7 @@ from vaultpy.source.listing import Entry, join
 from vaultpy.source.read import open_regular, read_chunks
 from vaultpy.source.roots import PlaceOf, itself
 from vaultpy.source.sqlite import NotCaptured, Waits
+from vaultpy.source.statx import Statx
 from vaultpy.source.walk import NO_FD, Folder
 
 PATIENCE = Waits()
@@ -70,12 +71,14 @@ class DatabaseTaker:
         streams: Streams,
         *,
         by_ctime: bool = True,
+        birth_times: bool = False,
         waits: Waits = PATIENCE,
     ) -> None:
         """`by_ctime`: times of changes tell; without them no database that has journals is ever unchanged."""
         self._chosen, self._scratch, self._streams = chosen, scratch, streams
         self._by_ctime, self._waits = by_ctime, waits
         self._flags = FlagReader()
+        self._statx = Statx() if birth_times else None
 
     def take(
         self, folder: Folder, directory_id: int, live: dict[bytes, LiveFile], is_unchanged: IsUnchanged
@@ -162,7 +165,11 @@ class DatabaseTaker:
         xattrs = read_xattrs(fd)
         stored = self._streams.store(read_chunks(content))
         row = self._streams.row_of(place.directory_id, place.name, stamp, stored.size)
-        row = row._replace(changed=changed, flags=self._flags.read(fd, place.stat.st_dev) or None)
+        row = row._replace(
+            changed=changed,
+            flags=self._flags.read(fd, place.stat.st_dev) or None,
+            btime=None if self._statx is None else self._statx.birth_at(place.folder.fd, place.name),
+        )
         self._streams.put(row, stored, xattrs, old)
 
 
