@@ -70,9 +70,9 @@ def new_window(size: int = WINDOW) -> memoryview:
 def cut(fill: Fill, window: memoryview | None = None, *, algorithm: Algorithm = _FASTCDC) -> Iterator[bytes]:
     """The chunks of what `fill` yields, end to end; nothing for nothing.
 
-    The cuts depend on the bytes alone, not on how many of them a call of `fill` brings.  Memory is bounded by `window`
-    (from `new_window`, and for this iterator alone while it runs), at any length.  What `fill` raises passes through; no chunk that reaches over bytes
-    that were not read has been yielded by then.
+    The cuts depend on the bytes alone, not on how many of them a call of `fill` brings.  Memory is bounded by `window`,
+    which comes from `new_window` and is for this iterator alone while it runs, at any length.  What `fill` raises passes
+    through; no chunk that reaches over bytes that were not read has been yielded by then.
     """
     buffer = new_window() if window is None else window
     filled = 0
