@@ -340,7 +340,7 @@ ENEMIES_CAMPAIGN = register(
         " what was stored",
         cases=cases,
         run=run_case,
-        sample=60,
+        sample=40,
         close=close,
     )
 )

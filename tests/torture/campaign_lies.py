@@ -176,7 +176,7 @@ LIES_CAMPAIGN = register(
         promise="a store that lies through its verbs makes vaultpy fail, never say what is not so, nor lose what was finished",
         cases=lambda room: list(prepare(room).told),
         run=run_case,
-        sample=24,
+        sample=12,
         close=close,
     )
 )

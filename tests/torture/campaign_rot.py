@@ -368,7 +368,7 @@ ROT_CAMPAIGN = register(
         promise="whatever becomes of the bytes in a store, what is restored is right, or is named as lost",
         cases=lambda room: [*prepare(room).rots, *prepare(room).spans],
         run=run_case,
-        sample=60,
+        sample=18,
         close=close,
     )
 )
