@@ -248,6 +248,34 @@ def test_a_run_that_dies_while_it_mends_leaves_a_store_that_the_next_one_mends(m
         assert index.rows("PRAGMA foreign_key_check") == []
 
 
+@pytest.mark.parametrize("newest", [True, False])
+def test_what_the_store_loses_while_it_is_mended_is_mended_by_the_next_run(machine: Machine, newest: bool) -> None:
+    """Of a source that has no run of its own meanwhile, and of one that has."""
+    other = SourceConfig("other", (os.fsencode(machine.tree / "folder0"),))
+    made = grow(machine, 2)
+    second = machine.snapshot(other)
+    lose(machine, *machine.blobs_of(made[0][0].id))
+    published: list[str] = []
+
+    def after(verb: str, name: str) -> None:
+        if verb == "put" and name.endswith("manifest.json.zst"):
+            published.append(name)
+            if len(published) > 1:  # the first is the run's own
+                lose(machine, name.replace("manifest.json.zst", "db.zst.age"))
+
+    machine.store.after = after
+    machine.create()
+    machine.store.after = lambda verb, name: None
+    assert len(published) == 4
+    machine.snapshot(*((other,) if newest else ()))
+    machine.snapshot()
+    for row, kept in made:
+        assert_whole(machine, row, kept)
+    if newest:
+        back = machine.restore(shown(machine, second)) / "folder0"
+        assert content(back) == content(machine.tree / "folder0")
+
+
 def test_a_snapshot_under_another_store_key_is_left_as_it_is(machine: Machine) -> None:
     from vaultpy.ops.init import add_store_key
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vaultpy.index.db import Index, create_scratch
 from vaultpy.index.ids import COUNTER_BITS
+from vaultpy.index.snapshots import last_complete_seq
 
 
 @contextlib.contextmanager
@@ -50,18 +51,20 @@ def blobs_at(index: Index, source_id: int, seq: int) -> set[int]:
 def replace_homes(index: Index, source_id: int, seq: int, wanted: Set[int]) -> None:
     """Let the snapshot of one sequence need these blobs and no others; in the caller's transaction.
 
-    What holds for the sequences before and after it stays.
+    What holds for the sequences before and after it stays; after the source's newest snapshot there is only what its next
+    run begins with, and that is what this one needs now.
     """
+    is_newest = last_complete_seq(index, source_id) == seq
     named = blobs_at(index, source_id, seq)
     for blob_id in named - wanted:
-        _leave_out(index, source_id, blob_id, seq)
+        _leave_out(index, source_id, blob_id, seq, is_newest)
     index.run_many(
         "INSERT INTO snapshot_blobs (source_id, blob_id, first_seq, last_seq) VALUES (?, ?, ?, ?)",
-        [(source_id, blob_id, seq, seq) for blob_id in wanted - named],
+        [(source_id, blob_id, seq, None if is_newest else seq) for blob_id in wanted - named],
     )
 
 
-def _leave_out(index: Index, source_id: int, blob_id: int, seq: int) -> None:
+def _leave_out(index: Index, source_id: int, blob_id: int, seq: int, is_newest: bool) -> None:
     first, last = index.row(
         "SELECT first_seq, last_seq FROM snapshot_blobs WHERE source_id = ?1 AND blob_id = ?2 AND first_seq <= ?3"
         " AND (last_seq IS NULL OR last_seq >= ?3)",
@@ -73,7 +76,7 @@ def _leave_out(index: Index, source_id: int, blob_id: int, seq: int) -> None:
         index.run(sql, (seq - 1, *key))
     else:
         index.run("DELETE FROM snapshot_blobs WHERE source_id = ? AND blob_id = ? AND first_seq = ?", key)
-    if last is None or last > seq:
+    if not is_newest and (last is None or last > seq):
         index.run("INSERT INTO snapshot_blobs VALUES (?, ?, ?, ?)", (source_id, blob_id, seq + 1, last))
 
 

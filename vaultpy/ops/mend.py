@@ -38,7 +38,7 @@ from vaultpy.index.snapshots import (
 )
 from vaultpy.manifest import Manifest, encode, open_manifest
 from vaultpy.model import BlobHash, BlobRef, SnapshotId, uuid7
-from vaultpy.ops.publish import confirm, id_time, look_again, put_export, put_manifest
+from vaultpy.ops.publish import id_time, look_again, put_export, put_manifest
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, sign
 from vaultpy.store import names
 from vaultpy.vault import Vault
@@ -129,10 +129,13 @@ def _mend(vault: Vault, index: Index, row: SnapshotRow, manifest: Manifest) -> t
         keep_manifest(index, id, message, signature)
     put_manifest(vault, id, message, signature)
     lost = look_again(vault, index, mended, source_id)
-    # What was lost before and nothing has any more is no news; anything else is for the next run.
-    clean = not lost.exports and not lost.manifest and lost.blobs <= before
-    confirm(index, id, clean=clean)
-    if clean:
-        with index.transaction():
-            set_state(index, row.id, State.UNCLEAN)
+    with index.transaction():
+        if lost.manifest:
+            # The store did not keep it, so the old one stands, and is tried again.
+            set_state(index, id, State.UNCLEAN)
+            replace_homes(index, source_id, row.seq, before)
+            return None
+        # What it names and is missing costs no more than before, and is found damaged by the next run's listing.
+        set_state(index, id, State.COMPLETE)
+        set_state(index, row.id, State.UNCLEAN)
     return id, len(lost.blobs)
