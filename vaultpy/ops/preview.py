@@ -88,7 +88,8 @@ class _Counter:
         if self._on_decided is None or self._folder is None:
             return
         folder = self._folder
-        for name, _ in folder.entries:
+        itself = [b""] if folder.path == b"/" else []  # every other one is an entry of the folder above
+        for name in (*itself, *(name for name, _ in folder.entries)):
             path = join(folder.path, name)
             self._on_decided(Decided(path, True, self._reasons.get(name, "unchanged")))
         for path in folder.left_out:
