@@ -11,6 +11,9 @@ from vaultpy.errors import StoreContradiction
 from vaultpy.store.base import ObjectInfo
 
 Page = Mapping[str, Any]
+EMPTY_PAGES = 1000
+"""Pages without an entry that are asked for in a row: some servers pass over deleted objects so, none for ever."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -18,12 +21,15 @@ def list_pages(fetch: Callable[[str | None], Page], root: str, prefix: str) -> I
     """All objects below key prefix `root + prefix`, named without `root`; `fetch` gets a page for a token (None: first).
 
     Raises StoreContradiction for a page that is no listing, says truncated without a token, goes backwards, repeats a key
-    or a token, or holds a key that was not asked for.
+    or a token, or holds a key that was not asked for; and for pages without end that hold none.
     """
     token: str | None = None
     last = ""
+    empty = 0
     while True:
         page = fetch(token)
+        empty = 0 if page.get("Contents") else empty + 1
+        check_progress(empty, root + prefix)
         for entry in page.get("Contents", ()):
             info = _read_entry(entry, root)
             key = entry["Key"]
@@ -41,6 +47,12 @@ def list_pages(fetch: Callable[[str | None], Page], root: str, prefix: str) -> I
         if following == token:
             raise StoreContradiction(f"listing of {root + prefix!r} gave the same token twice")
         token = following
+
+
+def check_progress(empty: int, key_prefix: str) -> None:
+    """Raise StoreContradiction after too many pages in a row that show nothing and say that there is more."""
+    if empty > EMPTY_PAGES:
+        raise StoreContradiction(f"listing of {key_prefix!r} goes on for {EMPTY_PAGES} pages and shows nothing")
 
 
 def next_token(page: Page, key_prefix: str) -> str | None:

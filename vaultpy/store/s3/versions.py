@@ -17,7 +17,7 @@ from vaultpy.store.location import S3Location
 from vaultpy.store.retry import Retrier
 from vaultpy.store.s3.download import Download
 from vaultpy.store.s3.faults import error_code, fault_of_answer, fault_of_client, name_right, none_missing
-from vaultpy.store.s3.listing import Page, nanoseconds
+from vaultpy.store.s3.listing import Page, check_progress, nanoseconds
 from vaultpy.store.versions import ObjectVersion
 
 if TYPE_CHECKING:
@@ -160,9 +160,13 @@ def list_version_pages(fetch: Callable[[Marker | None], Page], root: str, prefix
     """
     marker: Marker | None = None
     last = ""
+    empty = 0
     seen: set[str] = set()  # the versions of the last key: in which order a key's versions come is not for us to judge
     while True:
         page = fetch(marker)
+        # Delete markers are an answer, too: a bucket may hold any number of them.
+        empty = 0 if page.get("Versions") or page.get("DeleteMarkers") else empty + 1
+        check_progress(empty, root + prefix)
         for entry in page.get("Versions", ()):
             version = _read_entry(entry, root)
             key = entry["Key"]
