@@ -178,7 +178,7 @@ def test_the_padded_sizes_are_those_of_the_code(text: str) -> None:
 
 def test_the_sizes_of_blobs_and_frames_are_those_of_the_code(text: str) -> None:
     said = section(text, "Blobs")
-    assert frames.FRAME_SIZE == 1 << 20 and "until it holds 1 MiB" in said
+    assert frames.FRAME_SIZE == 2 << 20 and "until it holds 2 MiB" in said
     assert str(frames.FRAME_CHUNKS) in said
     assert str(writer.MAX_CHUNKS) in said
     assert (writer.STEP, writer.SMALL, writer.TARGET) == (256 << 10, 16 << 20, 32 << 20)
