@@ -27,7 +27,7 @@ BATCHES = 60
 """Cases of each reader."""
 
 SECONDS = 20
-"""For one input, after which a reader hangs."""
+"""Of this process's own time for one input, after which a reader hangs."""
 
 GROWTH = 300 * 1024
 """KiB by which the process may have grown after any input."""
@@ -47,7 +47,7 @@ def prepare(room: Room) -> Stage:
         scene.keep()
         readers = {one.name: one for one in make_readers(scene, room.folder)}
         vault = MachineVault(scene, room.folder / "seen")
-        signal.signal(signal.SIGALRM, _hangs)
+        signal.signal(signal.SIGVTALRM, _hangs)
         for one in readers.values():
             for sample in one.samples:
                 one.read(sample)  # an honest one is read, or nothing here means anything
@@ -88,7 +88,7 @@ def run_case(room: Room, case: Case) -> Outcome:
 
 
 def _read(reader: Reader, data: bytes) -> None:
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         reader.read(data)
     except (VaultpyError, Wrong):
@@ -96,7 +96,7 @@ def _read(reader: Reader, data: bytes) -> None:
     except Exception as error:
         raise Wrong(f"I12 {type(error).__name__}: {error}") from error
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def _hangs(number: int, frame: FrameType | None) -> None:
