@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,12 @@ from vaultpy.ops.older import find_version
 from vaultpy.ops.reader import Reader
 from vaultpy.store import names
 from vaultpy.store.base import Store
+
+SCRATCH = "vaultpy-scratch-"
+"""What the names of scratch folders begin with; the number of their process follows."""
+
+STALE_SECONDS = 24 * 3600
+"""Age from which a scratch folder without a process is rubbish."""
 
 _GET_PIECE = 8 * 1024 * 1024
 
@@ -61,12 +68,38 @@ def _own_moment(index: Index, manifest: Manifest) -> Moment | None:
 def scratch_folder() -> Iterator[Path]:
     """A folder for scratch indexes, gone afterwards.  Raises IndexDatabaseError."""
     with translated():
-        folder = Path(tempfile.mkdtemp(prefix="vaultpy-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
+        _sweep(folder.parent, folder.stat().st_mtime - STALE_SECONDS)
     try:
         yield folder
     finally:
         with translated():
             shutil.rmtree(folder)
+
+
+def _sweep(place: Path, before: float) -> None:
+    """Remove what processes left that were killed or cut off: names of files are in there.
+
+    Not what is young: a container beside this one may share the folder, and not the numbers of its processes.
+    """
+    for path in place.glob(f"{SCRATCH}*-*"):
+        pid = path.name.removeprefix(SCRATCH).partition("-")[0]
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if found.st_uid != os.geteuid() or found.st_mtime > before:
+                continue
+            if pid.isdecimal() and not _runs(int(pid)):
+                shutil.rmtree(path)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 @contextlib.contextmanager
