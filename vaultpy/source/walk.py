@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vaultpy.errors import ReplacedError, SourceError, VanishedError
 from vaultpy.model import Problem, ProblemKind
@@ -84,8 +84,9 @@ def walk(roots: Roots, options: WalkOptions) -> Iterator[Folder]:
     Raises UsageError for a pattern that does not parse; the tree itself raises nothing.  Close the iterator, or exhaust
     it, to close its descriptors.
     """
+    leave = Leave(options.skip, on_decision=options.on_decision)
     trees = [
-        _Tree(path, roots.place_of(path), found, options, compile_filter(options.exclude, path))
+        _Tree(path, roots.place_of(path), found, options, compile_filter(options.exclude, path), leave)
         for path, found in roots.roots
         if stat.S_ISDIR(found.st_mode) and not _is_own(found, options)
     ]
@@ -106,6 +107,8 @@ class _Tree:
     found: os.stat_result
     options: WalkOptions
     chosen: Filter | None
+    leave: Leave
+    """What every folder of it leaves out."""
     statx: Statx = field(default_factory=Statx)
     device: int | None = None
     """What the root turned out to be on: it may be mounted only as we enter."""
@@ -182,8 +185,10 @@ def _visit(
     elif options.one_file_system and found.st_dev != tree.device:
         yield Folder(path, fd, found, []), [], ()
         return
-    own, problems = read_ignore_files(fd, options.exclude_files, path, _below(path, tree.path))
-    layers += own
+    problems: list[Problem] = []
+    if options.exclude_files:
+        own, problems = read_ignore_files(fd, options.exclude_files, path, _below(path, tree.path))
+        layers += own
     if _replaced(expected, found):
         problems.append(Problem(path, ProblemKind.CHANGED, "another folder has the name since it was listed"))
     for one in _list(tree, fd, path, layers):
@@ -196,12 +201,23 @@ def _visit(
 
 def _list(tree: _Tree, fd: int, path: bytes, layers: _Layers) -> Iterator[Listing]:
     """What is wanted of an open directory."""
-    options, folder = tree.options, _below(path, tree.path)
-    verdict = verdict_within(tree.chosen.within(folder) if tree.chosen is not None else None, layers, folder)
-    marker = _marker(fd, options)
-    for listing in list_folder(fd, path, Leave(options.skip, verdict, _unwanted(tree, fd), options.on_decision)):
-        if marker is not None:
-            keep_only(listing, path, marker[0], marker[1], options.on_decision)
+    options, leave = tree.options, tree.leave
+    if tree.chosen is not None or layers:
+        folder = _below(path, tree.path)
+        verdict = verdict_within(tree.chosen.within(folder) if tree.chosen is not None else None, layers, folder)
+        leave = replace(leave, verdict=verdict)
+    if options.exclude_larger_than is not None or options.exclude_nodump:
+        leave = replace(leave, unwanted=_unwanted(tree, fd))
+    listings = list_folder(fd, path, leave)
+    marker = _marker(fd, options) if options.exclude_caches or options.exclude_if_present else None
+    return listings if marker is None else _keep_only(listings, path, marker, options.on_decision)
+
+
+def _keep_only(
+    listings: Iterator[Listing], path: bytes, marker: tuple[bytes, str], on_decision: OnDecision | None
+) -> Iterator[Listing]:
+    for listing in listings:
+        keep_only(listing, path, *marker, on_decision)
         yield listing
 
 
@@ -218,11 +234,9 @@ def _marker(fd: int, options: WalkOptions) -> tuple[bytes, str] | None:
     return None
 
 
-def _unwanted(tree: _Tree, fd: int) -> Callable[[bytes, os.stat_result], str | None] | None:
+def _unwanted(tree: _Tree, fd: int) -> Callable[[bytes, os.stat_result], str | None]:
     """What is left out for what it is, not for its name."""
     limit, nodump = tree.options.exclude_larger_than, tree.options.exclude_nodump
-    if limit is None and not nodump:
-        return None
 
     def unwanted(name: bytes, found: os.stat_result) -> str | None:
         if limit is not None and found.st_size > limit and stat.S_ISREG(found.st_mode):
