@@ -14,7 +14,7 @@ from pathlib import Path
 import syscalls
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
-from operations import OPERATIONS, Stage, close_stages, is_thorough, stages_of
+from operations import Stage, chosen, close_stages, is_thorough, stages_of
 from smallvault import DEAD, Ran
 
 SAMPLED = ("changed", "restore")
@@ -56,7 +56,7 @@ PLACES = ("store", "home")
 
 
 def cases(room: Room) -> Iterator[Case]:
-    for operation in SAMPLED if room.sample else OPERATIONS:
+    for operation in chosen(room, SAMPLED):
         counts = syscalls.count_calls(stages_of(room).start(operation), tuple(FAILURES))
         for call, count in sorted(counts.items()):
             for number in _some(count):

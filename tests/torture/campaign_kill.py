@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
-from operations import OPERATIONS, close_stages, is_thorough, stages_of
+from operations import chosen, close_stages, is_thorough, stages_of
 from points import count_points, do_at, hits, kill_at, kill_children
 from smallvault import DEAD
 
@@ -26,9 +26,7 @@ PARENTS = ("ops.crew", "ops.wire", "ops.writers", "ops.writer_process")
 
 def cases(room: Room) -> Iterator[Case]:
     """Every point that an operation meets, at the first, second and last time."""
-    for operation in OPERATIONS:
-        if room.sample and operation not in SAMPLED:
-            continue
+    for operation in chosen(room, SAMPLED):
         stage = stages_of(room).start(operation)
         result = room.folder / "points.json"
         ran = stage.run(count_points(result))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import syscalls
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
-from operations import OPERATIONS, close_stages, is_thorough, stages_of
+from operations import chosen, close_stages, is_thorough, stages_of
 from smallvault import DEAD
 
 SAMPLED = ("changed", "prune-delete")
@@ -15,7 +15,7 @@ SAMPLED = ("changed", "prune-delete")
 
 def cases(room: Room) -> Iterator[Case]:
     """Each N of each call, for every operation."""
-    for operation in SAMPLED if room.sample else OPERATIONS:
+    for operation in chosen(room, SAMPLED):
         counts = syscalls.count_calls(stages_of(room).start(operation), syscalls.WRITING)
         for call, count in sorted(counts.items()):
             for number in range(1, count + 1):

@@ -11,7 +11,7 @@ import syscalls
 from campaigns import Campaign, Case, Outcome, Room, register
 from disk import Disk
 from invariants import check
-from operations import Stage, Stages, close_stages, is_thorough, stages_of
+from operations import Stage, Stages, chosen, close_stages, is_thorough, stages_of
 from recorder import Step, record
 
 OPERATIONS = (
@@ -44,7 +44,7 @@ FOLDERS = ("home", "store")
 
 def cases(room: Room) -> Iterator[Case]:
     """After each step: all that was not synced is lost, or some of it."""
-    for operation in SAMPLED if room.sample else OPERATIONS:
+    for operation in chosen(room, SAMPLED, OPERATIONS):
         disk, steps = _recorded(room, operation)
         for number, step in enumerate(steps, 1):
             step.apply(disk)

@@ -45,12 +45,14 @@ class Outcome:
 @dataclass
 class Room:
     """Where a campaign works: a folder that is its own and gone afterwards, the seed, whether this is only the sample of
-    `make test`, and seconds to spend (None: until all is done).  `kept` is for what cases share, such as vaults."""
+    `make test`, and seconds to spend (None: until all is done).  `only`: the operation of the cases that were asked for by
+    name.  `kept` is for what cases share, such as vaults."""
 
     folder: Path
     seed: int
     sample: bool
     budget: float | None
+    only: str | None = None
     kept: dict[str, Any] = field(default_factory=dict)
 
     def random(self, *words: object) -> random.Random:

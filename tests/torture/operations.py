@@ -340,6 +340,11 @@ def is_thorough(room: Room, case: Case) -> bool:
     return room.sample or room.random("thorough", case.name).randrange(3) == 0
 
 
+def chosen(room: Room, sampled: Collection[str], names: Collection[str] = OPERATIONS) -> list[str]:
+    """The operations that a run of a campaign is about."""
+    return [name for name in (sampled if room.sample else names) if room.only in (None, name)]
+
+
 def close_stages(room: Room) -> None:
     if "stages" in room.kept:
         stages_of(room).close()
@@ -436,4 +441,14 @@ def _newer(scripts: Path) -> Arm:
     return arm
 
 
-__all__ = ["OPERATIONS", "SOURCE", "Stage", "Stages", "close_stages", "is_thorough", "make_vault", "stages_of"]
+__all__ = [
+    "OPERATIONS",
+    "SOURCE",
+    "Stage",
+    "Stages",
+    "chosen",
+    "close_stages",
+    "is_thorough",
+    "make_vault",
+    "stages_of",
+]

@@ -148,7 +148,8 @@ def _work(campaign: Campaign, asked: argparse.Namespace) -> int:
     """This process's share of a campaign."""
     number, of, path = asked.share.split("/", 2)
     with _workplace(asked.folder) as folder:
-        room = Room(folder, asked.seed, asked.sample, asked.budget)
+        only = asked.case.partition("/")[0] if asked.case else None
+        room = Room(folder, asked.seed, asked.sample, asked.budget, only)
         try:
             tally = _run_share(campaign, room, asked, int(number), int(of))
         finally:
