@@ -265,10 +265,12 @@ class VaultMachine(RuleBasedStateMachine):
             purged = apply_purge(reader, plan, os.urandom)
         assert purged.removed.refused == ()
         # By the catalog, not the model: a run that is under way has published what it has not told yet.
+        # What is flagged, as out of order or later than the store's clock, is neither counted nor removed (rule 8).
         expected = set()
         for source in {one.source for one in catalog.entries}:
-            ids = sorted((one.seq, one.id) for one in catalog.entries if one.source == source)
-            expected |= {id for _, id in ids[:-keep]}
+            counted = (one for one in catalog.entries if one.source == source and one.flag is None)
+            ids = sorted((one.started, one.seq, one.id) for one in counted)
+            expected |= {id for _, _, id in ids[:-keep]}
         assert {one.id for one in plan.going} == expected
         assert expected <= set(purged.removed.snapshots)  # and what they repair
         for id in expected:
@@ -279,9 +281,11 @@ class VaultMachine(RuleBasedStateMachine):
     def remove(self, which: int) -> None:
         """Any but the newest of a source."""
         self.adopt_decided()
+        with self.world.reader() as reader:
+            entries = read_catalog(reader).entries
         newest = {
-            max((one.seq, id) for id, one in self.world.snapshots.items() if one.source == source)[1]
-            for source in {one.source for one in self.world.snapshots.values()}
+            max((one.flag is None, one.seq, one.id) for one in entries if one.source == source)[2]
+            for source in {one.source for one in entries}
         }
         going = sorted(self.world.snapshots.keys() - newest)
         if going:
