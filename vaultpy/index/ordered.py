@@ -18,6 +18,6 @@ class FilesInOrder:
         """The rows that were not given yet, up to that name and with it; None: all that are left."""
         found: dict[bytes, LiveFile] = {}
         while self._next is not None and (name is None or self._next[0] <= name):
-            found[self._next[0]] = LiveFile._make(self._next[-len(LiveFile._fields) :])
+            found[self._next[0]] = LiveFile._make(self._next)
             self._next = next(self._rows, None)
         return found
