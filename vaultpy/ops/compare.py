@@ -14,7 +14,7 @@ from typing import Protocol
 
 from vaultpy.config import Compare
 from vaultpy.index.db import Index
-from vaultpy.index.live import LiveFile, Owners, directories_in, files_in, root_directory
+from vaultpy.index.live import LiveFile, Owners, directories_in, files_in, parents_in, root_directory
 from vaultpy.index.ordered import FilesInOrder
 from vaultpy.index.record import storable_number, storable_time
 from vaultpy.model import Kind, Problem
@@ -148,6 +148,7 @@ class Comparer:
         self._by_ctime = compare not in ("no-ctime", "size-mtime")
         # Directories that a folder announced and that are still to come: their ids, and whether they have rows.
         self._coming: dict[bytes, tuple[int, bool]] = {}
+        self._parents: set[int] = set()
         self._at: _Directory | None = None
         self._sink: Sink
         self._first: First | None = None
@@ -156,6 +157,8 @@ class Comparer:
         """Go through all folders of a walk; each call of the sink, and of `first`, happens while its folder is open."""
         self._sink, self._first = sink, first
         root = root_directory(self._index, self._source_id)
+        # Most directories have none in them: asking for each costs more than knowing it of all.
+        self._parents = parents_in(self._index, self._source_id)
         self._coming[b"/"] = (self._sink.put_directory(None, b""), False) if root is None else (root, True)
         for folder in folders:
             self._compare(folder)
@@ -207,7 +210,7 @@ class Comparer:
     def _begin(self, folder: Folder) -> _Directory:
         """What the index has of a directory."""
         directory_id, has_rows = self._coming.pop(folder.path)
-        children = directories_in(self._index, directory_id) if has_rows else {}
+        children = directories_in(self._index, directory_id) if directory_id in self._parents else {}
         if folder.more and has_rows:
             return _Directory(directory_id, children, FilesInOrder(self._index, directory_id))
         return _Directory(directory_id, children, files_in(self._index, directory_id) if has_rows else {})
