@@ -53,7 +53,7 @@ def needs() -> str | None:
         try:
             tracer = _attach(child.pid, ["-o", log.name])
             tracer.terminate()
-            tracer.wait()
+            tracer.communicate()
         except OSError as error:
             return f"strace may not trace here: {error}"
         finally:
@@ -106,7 +106,7 @@ def run_traced(stage: Stage, options: Sequence[str]) -> Ran:
         return stage.run(wait_for_tracer, trace)
     finally:
         for tracer in tracers:
-            tracer.wait()
+            tracer.communicate()
 
 
 def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -115,7 +115,7 @@ def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[bytes]:
     assert tracer.stderr is not None
     line = tracer.stderr.readline()
     if b"attached" not in line:
-        tracer.wait()
+        tracer.communicate()
         raise OSError(line.decode(errors="replace").strip())
     # Later lines (threads that it attaches to) are few, and fit in the pipe.
     return tracer
