@@ -146,7 +146,7 @@ def test_a_missing_source_path_is_exit_1_and_makes_no_snapshot(tmp_path: Path, h
     missing = tmp_path / "missing"
     ran = host.run("snapshot", "create", "--path", missing, "--name", "home")
     assert ran.code == 1 and str(missing) in ran.err and "no such file" in ran.err
-    assert not (tmp_path / "store" / "metadata").exists()
+    assert not list((tmp_path / "store").rglob("manifest*"))
 
 
 def test_a_missing_path_beside_another_is_exit_3(tmp_path: Path, host: Host, tree: Path) -> None:

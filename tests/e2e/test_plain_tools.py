@@ -120,6 +120,6 @@ def test_a_blobs_size_says_little(filled: Filled) -> None:
 
 
 def test_nothing_but_whole_objects_lies_in_the_store(filled: Filled) -> None:
-    known = {"vaultpy.json", "keys", "blobs", "metadata", ".vaultpy-tmp"}
+    known = {"vaultpy.json", "keys", "blobs", "metadata", "purges", ".vaultpy-tmp"}
     assert {path.name for path in filled.store.iterdir()} <= known
     assert [*(filled.store / ".vaultpy-tmp").iterdir()] == []

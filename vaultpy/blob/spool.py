@@ -22,9 +22,9 @@ PIECE = 1024 * 1024
 class Spool(Sequence[bytes]):
     """Bytes that are appended, then read as pieces of PIECE; the file goes when this is forgotten."""
 
-    def __init__(self, fd: int, size: int = 0) -> None:
-        """`fd`: an open file of `size` bytes, ours from now on."""
-        self.fd, self.size = fd, size
+    def __init__(self, fd: int, size: int = 0, folder: Path = Path()) -> None:
+        """`fd`: an open file of `size` bytes, ours from now on; `folder` only serves for naming what is full."""
+        self.fd, self.size, self._folder = fd, size, folder
 
     def append(self, data: bytes) -> None:
         """Write at the end.  Raises VaultpyError where there is no room."""
@@ -34,7 +34,7 @@ class Spool(Sequence[bytes]):
                 count = os.pwrite(self.fd, view, self.size)
                 view, self.size = view[count:], self.size + count
         except OSError as error:
-            raise _no_room(error) from error
+            raise _no_room(self._folder, error) from error
 
     def __len__(self) -> int:
         return (self.size + PIECE - 1) // PIECE
@@ -59,13 +59,13 @@ def open_spool(folder: Path) -> Spool:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as unnamed:
-            return Spool(os.dup(unnamed.fileno()))
+            return Spool(os.dup(unnamed.fileno()), folder=folder)
     except OSError as error:
-        raise _no_room(error) from error
+        raise _no_room(folder, error) from error
 
 
-def _no_room(error: OSError) -> VaultpyError:
+def _no_room(folder: Path, error: OSError) -> VaultpyError:
     return VaultpyError(
-        f"a blob cannot be kept until it is uploaded: {(error.strerror or str(error)).lower()}",
-        hint="make room for some blobs in the state folder's scratch folder; nothing finished is lost",
+        f"scratch folder {folder} cannot keep a blob until it is uploaded: {(error.strerror or str(error)).lower()}",
+        hint="make room for some blobs there; nothing finished is lost, the next run goes on",
     )

@@ -113,7 +113,6 @@ class Crew:
                 self._setup.settings,
                 self._send,
                 random=self._random,
-                scratch=self._setup.scratch,
             )
             self._stack.enter_context(sealer)
             self._here = _Here(sealer, self._on_part, birth_times=self._setup.birth_times)

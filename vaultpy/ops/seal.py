@@ -43,9 +43,9 @@ class Sealer:
         send: Callable[[SealedBlob], None],
         *,
         random: Callable[[int], bytes],
-        scratch: Path,
+        scratch: Path | None = None,
     ) -> None:
-        """`send` takes the blobs; their bytes lie in spools in the folder `scratch`."""
+        """`send` takes the blobs; their bytes lie in spools in the folder `scratch`, without it in memory."""
         self._recipients, self._settings, self._send = recipients, settings, send
         self._random, self._scratch = random, scratch
         self._builder, self._compressor = FrameBuilder(), FrameCompressor(settings.level)
@@ -91,7 +91,8 @@ class Sealer:
             self._writer = self._new_writer()
 
     def _new_writer(self) -> BlobWriter:
-        target, pieces = self._settings.blob_size, open_spool(self._scratch)
+        pieces = None if self._scratch is None else open_spool(self._scratch)
+        target = self._settings.blob_size
         return BlobWriter(self._recipients, random=self._random, target=target, pieces=pieces)
 
 
