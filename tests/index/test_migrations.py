@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -69,6 +71,19 @@ def test_an_upgrade_keeps_a_copy_and_the_rows(tmp_path: Path) -> None:
     raw.close()
     with open_index(tmp_path / f"index.sqlite.{REVISION}") as copy:
         assert copy.rows("SELECT value FROM meta") == [(b"abc",)]
+
+
+def test_an_index_that_cannot_be_copied_is_not_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    create_index(tmp_path / "index.sqlite").close()
+    before = (tmp_path / "index.sqlite").read_bytes()
+    scripts = with_one_more(tmp_path, "")
+    monkeypatch.setattr(shutil, "copy2", fail)
+    with pytest.raises(IndexDatabaseError, match="no space left"):
+        upgrade(tmp_path / "index.sqlite", REVISION, scripts)
+    assert (tmp_path / "index.sqlite").read_bytes() == before
 
 
 def test_an_upgrade_that_crashes_leaves_the_index_as_it_was(tmp_path: Path) -> None:

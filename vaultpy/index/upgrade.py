@@ -31,7 +31,13 @@ def upgrade(path: Path, revision: str, scripts: Path | None = None, target: str 
     because the driver would otherwise commit before every CREATE.  Raises IndexDatabaseError.
     """
     copy = path.with_name(f"{path.name}.{revision}")
-    shutil.copy2(path, copy)
+    try:
+        shutil.copy2(path, copy)
+    except OSError as error:
+        raise IndexDatabaseError(
+            f"index {path} could not be copied before its upgrade: {(error.strerror or str(error)).lower()}",
+            hint="it was left as it was; make room beside it, and look at its disk",
+        ) from error
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
     event.listen(engine, "connect", _leave_transactions_to_us)
     event.listen(engine, "begin", _begin_immediate)
