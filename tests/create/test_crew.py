@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -152,3 +153,48 @@ def test_a_run_that_fails_leaves_no_descriptor_open(machine: Machine, monkeypatc
             machine.create()
     assert len(os.listdir("/proc/self/fd")) <= before
     assert threading.active_count() <= threads
+
+
+def test_many_folders_of_few_files_need_few_descriptors(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_workers(monkeypatch, 1)
+    for number in range(600):
+        folder = machine.tree / f"one {number}"
+        folder.mkdir()
+        (folder / "file").write_bytes(b"%d" % number)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 150, hard))
+    try:
+        machine.snapshot()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert machine.comes_back()
+
+
+def test_a_store_that_fails_while_both_ends_wait_to_be_heard_ends_the_run(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_workers(monkeypatch, 1)
+    for number in range(2200):
+        path = machine.tree / "folder0" / f"{number:04} {'long' * 60}"
+        path.touch()
+        if number < 120:
+            os.setxattr(path, b"user.note", b"n" * 3000)  # a part that fills the socket
+
+    def receive(_: wire.Wire) -> None:
+        _when_main_waits()
+        raise VaultpyError("store is full")
+
+    monkeypatch.setattr(wire.Wire, "receive", receive)
+    with pytest.raises(VaultpyError, match="store is full"):
+        machine.create()
+
+
+def _when_main_waits() -> None:
+    """Wait until the main thread waits in a call of the system."""
+    deadline, before = time.monotonic() + 20, ""
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = Path(f"/proc/{os.getpid()}/syscall").read_text()
+        if now == before and not now.startswith("running"):
+            return
+        before = now

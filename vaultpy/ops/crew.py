@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import resource
 import socket
 import subprocess
 import sys
@@ -34,6 +35,9 @@ AHEAD_FILES = 24 * 1024
 AHEAD_BYTES = 32 * 1024 * 1024
 """What a worker is given at a time, so that it does not wait for the next while we write to the index: a tenth of a second
 and more of its work, and little enough of our memory."""
+
+AHEAD_FOLDERS = 1024
+"""Folders that all workers together are given at a time, each an open descriptor, where that many may be open."""
 
 _END_SECONDS = 5
 
@@ -67,6 +71,7 @@ class Crew:
         self._workers: list[_Worker] = []
         self._parts: queue.SimpleQueue[tuple[_Worker, Part | None]] = queue.SimpleQueue()
         self._files = self._bytes = 0
+        self._folders = _folders_ahead(workers)
 
     def read(self, batch: int, groups: Sequence[Group], size: int) -> None:
         """Have a batch of files, about `size` bytes, read; their folders may be closed on return.  `on_part` may be called
@@ -83,9 +88,9 @@ class Crew:
         if not self._workers:
             self.here.read(batch, groups)
             return
-        while all(worker.is_busy for worker in self._workers):
+        while not (idle := [worker for worker in self._workers if not worker.is_busy(self._folders)]):
             self._handle(wait=True)
-        min(self._workers, key=lambda worker: worker.ahead).read(batch, groups, size)
+        min(idle, key=lambda worker: worker.ahead).read(batch, groups, size)
         self.collect()
 
     def collect(self) -> None:
@@ -95,7 +100,7 @@ class Crew:
 
     def finish(self) -> None:
         """Wait until everything that was given is read, sealed and sent."""
-        while any(worker.ahead != (0, 0) for worker in self._workers):
+        while any(any(worker.ahead) for worker in self._workers):
             self._handle(wait=True)
         for worker in self._workers:
             worker.finish()
@@ -166,7 +171,7 @@ class _Worker:
         send: Callable[[SealedBlob], None],
     ) -> None:
         self.finished = False
-        self._batches: dict[int, tuple[int, int]] = {}
+        self._batches: dict[int, tuple[int, int, int]] = {}
         self._parts, self._send = parts, send
         self._failure: BaseException | None = None
         ours, theirs = socket.socketpair()
@@ -187,18 +192,20 @@ class _Worker:
         self._hearing.start()
 
     @property
-    def ahead(self) -> tuple[int, int]:
-        """Bytes, as listed, and files that it was given and has not finished reading."""
-        return sum(size for size, _ in self._batches.values()), sum(files for _, files in self._batches.values())
+    def ahead(self) -> tuple[int, int, int]:
+        """Bytes, as listed, files and folders that it was given and has not finished reading."""
+        size = files = folders = 0
+        for one in self._batches.values():
+            size, files, folders = size + one[0], files + one[1], folders + one[2]
+        return size, files, folders
 
-    @property
-    def is_busy(self) -> bool:
+    def is_busy(self, most_folders: int) -> bool:
         """Whether it has enough for now."""
-        size, files = self.ahead
-        return size >= AHEAD_BYTES or files >= AHEAD_FILES
+        size, files, folders = self.ahead
+        return size >= AHEAD_BYTES or files >= AHEAD_FILES or folders >= most_folders
 
     def read(self, batch: int, groups: Sequence[Group], size: int) -> None:
-        self._batches[batch] = size, sum(len(files) for _, files in groups)
+        self._batches[batch] = size, sum(len(files) for _, files in groups), len(groups)
         self._tell(Batch(batch, [files for _, files in groups]), [fd for fd, _ in groups])
 
     def settle(self, part: Part, new: bytes) -> None:
@@ -230,7 +237,7 @@ class _Worker:
     def _tell(self, message: object, fds: Sequence[int] = ()) -> None:
         try:
             self._wire.send(message, fds)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             # It ended; the thread that hears it knows why, or will in a moment.
             self._hearing.join(_END_SECONDS)
             self.raise_failure()
@@ -253,12 +260,21 @@ class _Worker:
             self._failure = VaultpyError(self._ended(), hint="nothing finished is lost, the next run goes on")
         except BaseException as error:  # noqa: BLE001  handed to the thread that reads
             self._failure = error
+        if self._failure is not None:
+            self._process.kill()  # nobody hears it any more: who waits until it takes something would wait for ever
         self._parts.put((self, None))
 
     def _ended(self) -> str:
         code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
         return f"worker process {how} before it was done"
+
+
+def _folders_ahead(workers: int) -> int:
+    # A worker keeps what it was given open; and of ours, so many at most may be on their way (unix(7), ETOOMANYREFS).
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = AHEAD_FOLDERS if limit == resource.RLIM_INFINITY else min(AHEAD_FOLDERS, limit // 2)
+    return max(1, most // max(1, workers))
 
 
 # One heap for all threads: glibc's many, each with its own holes, cost a worker a third more memory.
