@@ -124,6 +124,14 @@ def _open_as_it_is(dir_fd: int, expected: Expected) -> int:
     return open_regular(dir_fd, expected.name, expected)
 
 
+def _look(fd: int) -> os.stat_result:
+    """What an open file is now.  Raises VanishedError where its server forgot it (ESTALE), or another SourceError."""
+    try:
+        return os.fstat(fd)
+    except OSError as error:
+        raise translate(error) from error
+
+
 def _has_name(dir_fd: int, name: bytes, found: os.stat_result) -> bool:
     """Whether a file still has the name under which it was opened."""
     try:
@@ -187,10 +195,10 @@ class BatchReader:
 
     def _look_when_still(self, fd: int) -> os.stat_result:
         """What an open file is, a while later if it just changed."""
-        found = os.fstat(fd)
+        found = _look(fd)
         if self._is_young(found.st_ctime_ns):
             time.sleep(YOUNG_SECONDS)
-            found = os.fstat(fd)
+            found = _look(fd)
         return found
 
     def _read_plain(self, dir_fd: int, listed: Listed, reading: _Reading, position: int) -> bool:
@@ -255,7 +263,7 @@ class BatchReader:
                 # Young again: it changed while we waited, and may have changed unseen while it is read.
                 is_quiet = not self._is_young(before.st_ctime_ns)
                 size, holes = self._read_chunks(fd, before, reading)
-                after = os.fstat(fd)
+                after = _look(fd)
                 held_still = is_quiet and same(before, after) and size == after.st_size
                 if held_still:
                     break
