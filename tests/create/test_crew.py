@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -113,6 +114,38 @@ def test_what_ends_a_worker_is_said_by_the_run(machine: Machine, monkeypatch: py
     assert real is not read
 
 
+def test_a_worker_that_cannot_start_is_said_by_the_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_workers(monkeypatch, 1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(VaultpyError) as caught:
+        machine.create()
+    assert "worker process cannot start" in caught.value.message and "readers" in (caught.value.hint or "")
+
+
+def test_a_worker_that_ends_before_it_is_told_anything_is_said_by_the_run(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_workers(monkeypatch, 1)
+    real = crew._start
+    before, threads = children(), threading.active_count()
+
+    def start() -> tuple[subprocess.Popen[bytes], wire.Wire]:
+        process, joined = real()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        return process, joined
+
+    monkeypatch.setattr(crew, "_command", lambda fd: ["false"])
+    monkeypatch.setattr(crew, "_start", start)
+    with pytest.raises(VaultpyError, match="worker process ended with 1 before it was done"):
+        machine.create()
+    assert children() == before
+    assert threading.active_count() <= threads
+
+
 def test_a_worker_ends_when_the_run_that_it_works_for_is_killed(tmp_path: Path) -> None:
     script = (
         "import queue, time\n"
@@ -156,13 +189,13 @@ def test_a_run_that_fails_leaves_no_descriptor_open(machine: Machine, monkeypatc
 
 
 def test_many_folders_of_few_files_need_few_descriptors(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_workers(monkeypatch, 1)
-    for number in range(600):
+    use_workers(monkeypatch, 2)
+    for number in range(1000):
         folder = machine.tree / f"one {number}"
         folder.mkdir()
         (folder / "file").write_bytes(b"%d" % number)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 150, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 200, hard))
     try:
         machine.snapshot()
     finally:

@@ -174,22 +174,14 @@ class _Worker:
         self._batches: dict[int, tuple[int, int, int]] = {}
         self._parts, self._send = parts, send
         self._failure: BaseException | None = None
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # In a session of its own: Ctrl-C reaches us, and the worker ends when we let go of it.
-            self._process = subprocess.Popen(
-                _command(theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        self._wire = Wire(ours.detach())
-        self._tell(setup)
+        self._process, self._wire = _start()
         self._hearing = threading.Thread(target=self._hear, name="worker", daemon=True)
         self._hearing.start()
+        try:
+            self._tell(setup)
+        except BaseException:
+            self.__exit__()
+            raise
 
     @property
     def ahead(self) -> tuple[int, int, int]:
@@ -275,6 +267,28 @@ def _folders_ahead(workers: int) -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = AHEAD_FOLDERS if limit == resource.RLIM_INFINITY else min(AHEAD_FOLDERS, limit // 2)
     return max(1, most // max(1, workers))
+
+
+def _start() -> tuple[subprocess.Popen[bytes], Wire]:
+    try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            # In a session of its own: Ctrl-C reaches us, and the worker ends when we let go of it.
+            process = subprocess.Popen(
+                _command(theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+            return process, Wire(ours.detach())
+    except OSError as error:
+        raise VaultpyError(
+            f"worker process cannot start: {(error.strerror or str(error)).lower()}",
+            hint="raise the limits on processes, open files and memory, or do without: readers = 1",
+        ) from error
 
 
 # One heap for all threads: glibc's many, each with its own holes, cost a worker a third more memory.
