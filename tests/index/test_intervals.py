@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from vaultpy.index.needed import PieceRow, file_of, needed_blobs, pieces_in, set
 from vaultpy.index.runs import last_move
 from vaultpy.index.snapshots import SnapshotRow, forget_snapshots
 from vaultpy.index.sound import check_sound
-from vaultpy.model import Kind
+from vaultpy.model import ChunkHash, Kind
 from vaultpy.ops.choose import read_tree
 
 # Few paths and few contents, so that trees that follow each other share most of what they hold.
@@ -278,3 +279,24 @@ def test_the_chunk_filter_never_hides_a_known_chunk(scenario: Scenario) -> None:
         assert all(chunk_filter.may_know(hash_of(data)) for data in known * 2)
     assert not chunk_filter.may_know(hash_of(b"never seen"))
     assert chunk_filter.may_know(hash_of(b"never seen"))
+
+
+def test_what_is_asked_before_the_filter_is_filled_takes_bounded_memory_and_is_not_forgotten(
+    scenario: Scenario,
+) -> None:
+    from fake_source import hash_of
+
+    from vaultpy.index.filter import ChunkFilter
+
+    asked = 300_000
+    chunk_filter = ChunkFilter(scenario.index, asked * 16)
+    tracemalloc.start()
+    try:
+        for number in range(asked):
+            chunk_filter.may_know(ChunkHash(number.to_bytes(4, "big") + bytes(28)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 20 * 1024 * 1024
+    assert not chunk_filter.may_know(hash_of(b"fills it"))
+    assert all(chunk_filter.may_know(ChunkHash(n.to_bytes(4, "big") + bytes(28))) for n in range(0, asked, 32))

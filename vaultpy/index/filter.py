@@ -15,6 +15,9 @@ BITS = 27
 LOOKUPS_WORTH = 16
 """Filling the bits from an index of N chunks pays once about N / 16 hashes were asked for."""
 
+EXTRA = 1 << 14
+"""Hashes asked for before that which are kept as they are: a run with few changes needs no bits at all."""
+
 
 class ChunkFilter:
     """Which chunks the index may know; filled only when enough is asked to be worth it."""
@@ -22,6 +25,7 @@ class ChunkFilter:
     def __init__(self, index: Index, chunks: int) -> None:
         self._index = index
         self._bits: bytearray | None = None
+        self._early = bytearray()
         self._asked = 0
         self._worth = chunks // LOOKUPS_WORTH
         self._extra: list[ChunkHash] = []
@@ -34,6 +38,8 @@ class ChunkFilter:
             self._asked += 1
             if self._asked <= self._worth:
                 self._extra.append(hash)
+                if len(self._extra) >= EXTRA:
+                    self._set_extra()
                 return True
             bits = self._fill()
         at = int.from_bytes(hash[:4], "big") >> 32 - BITS
@@ -44,12 +50,17 @@ class ChunkFilter:
         return False
 
     def _fill(self) -> bytearray:
-        bits = self._bits = bytearray(1 << BITS - 3)
+        bits = self._bits = self._set_extra()
         for (hash,) in self._index.each("SELECT hash FROM chunks"):
             self._set(bits, hash)
+        return bits
+
+    def _set_extra(self) -> bytearray:
+        """The bits of what was asked before they are filled."""
+        bits = self._early = self._early or bytearray(1 << BITS - 3)
         for hash in self._extra:
             self._set(bits, hash)
-        self._extra = []
+        self._extra.clear()
         return bits
 
     @staticmethod
