@@ -22,7 +22,7 @@ from vaultpy.ops.put import Putter, StoredBlob
 from vaultpy.ops.wire import FOLDERS
 from vaultpy.source.attrs import Xattr, read_xattrs_at
 from vaultpy.source.batch import TRIES, Listed, Odd, Part
-from vaultpy.source.failures import to_problem
+from vaultpy.source.failures import to_problem, translate
 from vaultpy.source.flags import FlagReader
 from vaultpy.source.listing import join
 from vaultpy.source.read import read_link
@@ -77,6 +77,13 @@ class _Batch:
                 return join(folder, files[position][0])
             position -= len(files)
         raise IndexError(position)
+
+
+def _keep_open(folder: Folder) -> int:
+    try:
+        return os.dup(folder.fd)
+    except OSError as error:
+        raise translate(error) from error
 
 
 class Taker:
@@ -184,7 +191,7 @@ class Taker:
             # The clock is read before the files are: a file that is racy by it is so by any later look.
             batch = self._open = _Batch(self._batches, self._clock())
         listed: list[Listed] = []
-        batch.folders.append((os.dup(folder.fd), folder.path, listed))
+        batch.folders.append((_keep_open(folder), folder.path, listed))
         owner_of, rows, racy_since = self._owners.id_of, batch.rows, batch.now - RACY_NS
         for name, found, old in files:
             size, mtime, ctime = found.st_size, found.st_mtime_ns, found.st_ctime_ns
