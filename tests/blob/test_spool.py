@@ -53,3 +53,9 @@ def test_a_folder_that_is_full_or_no_folder_is_named(tmp_path: Path, monkeypatch
     (tmp_path / "file").touch()
     with pytest.raises(VaultpyError, match="file"):
         open_spool(tmp_path / "file")
+
+
+def test_what_cannot_be_read_back_is_said(tmp_path: Path) -> None:
+    spool = Spool(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY), 10, tmp_path)
+    with pytest.raises(VaultpyError, match="does not give a blob back: is a directory"):
+        list(spool)

@@ -47,7 +47,13 @@ class Spool(Sequence[bytes]):
         if isinstance(at, slice):
             return [self[one] for one in range(*at.indices(len(self)))]
         start = range(len(self))[at] * PIECE
-        return os.pread(self.fd, min(PIECE, self.size - start), start)
+        try:
+            return os.pread(self.fd, min(PIECE, self.size - start), start)
+        except OSError as error:
+            raise VaultpyError(
+                f"scratch folder does not give a blob back: {(error.strerror or str(error)).lower()}",
+                hint="look after the disk of the state folder; nothing finished is lost, the next run goes on",
+            ) from error
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
