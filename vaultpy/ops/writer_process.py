@@ -113,10 +113,13 @@ def run(fd: int) -> None:
 
 def _answer(writer: Writer, request: bytes) -> bytes:
     try:
-        share = Share._make(marshal.loads(request))
-        return _GOOD + marshal.dumps(tuple(writer.write(share)))
+        outcome = writer.write(Share._make(marshal.loads(request)))
+        # marshal refuses what is derived from str, as the kinds of metadata are.
+        return _GOOD + marshal.dumps(tuple(outcome._replace(missed=list(map(str, outcome.missed)))))
     except VaultpyError as error:
         return _BAD + pickle.dumps(error)
+    except BaseException as error:  # noqa: BLE001  told to the other end, which says it to the user
+        return _BAD + pickle.dumps(VaultpyError(f"writer process failed: {error!r}"))
 
 
 def _command(fd: int) -> list[str]:

@@ -1,0 +1,79 @@
+"""Processes that write a restore do what threads do, and say the same; what ends one is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from machine import look
+from restoring import Site
+
+from vaultpy.errors import VaultpyError
+from vaultpy.ops.reader import Reader
+from vaultpy.ops.restore import Restored, RestoreOptions, restore
+from vaultpy.ops.share import Share
+from vaultpy.ops.writer_process import Setup, WriterProcess
+from vaultpy.source.apply import ApplyOptions
+from vaultpy.store.local import LocalStore
+from vaultpy.vault import OpenStore
+
+
+@pytest.fixture
+def on_disk(site: Site, tmp_path: Path) -> Reader:
+    """The site's store as a folder, which other processes can open."""
+    if os.geteuid() == 0:
+        program = site.machine.tree / "program"
+        program.write_bytes(b"#!/bin/sh\n")
+        program.chmod(0o4755)
+    site.machine.snapshot()
+    (tmp_path / "copied store").mkdir()
+    store = LocalStore(tmp_path / "copied store")
+    for info in site.machine.memory.list(""):
+        store.put(info.name, site.machine.memory.get(info.name))
+    reader = site.machine.reader()
+    return replace(reader, at=OpenStore(store, reader.at.settings, reader.at.settings_hash))
+
+
+@pytest.fixture
+def give_back(site: Site, on_disk: Reader, tmp_path: Path) -> Callable[[int], tuple[Restored, Path]]:
+    def run(processes: int) -> tuple[Restored, Path]:
+        target = tmp_path / f"by {processes}"
+        options = RestoreOptions((), ApplyOptions(), processes=processes)
+        made = restore(on_disk, site.machine.newest(), os.fsencode(target), options, lambda event: None)
+        return made, target / site.machine.tree.relative_to("/")
+
+    return run
+
+
+def test_processes_give_back_and_tell_what_threads_do(
+    site: Site, give_back: Callable[[int], tuple[Restored, Path]]
+) -> None:
+    alone, beside = give_back(0), give_back(2)
+    assert alone[0] == beside[0]
+    assert alone[0].failed == ()
+    assert look(alone[1]) == look(beside[1])
+    if os.geteuid() == 0:
+        assert beside[0].missed["privilege"] == 1, "a setuid program that nobody asked for"
+
+
+def test_damage_is_told_by_processes_as_by_threads(
+    on_disk: Reader, tmp_path: Path, give_back: Callable[[int], tuple[Restored, Path]]
+) -> None:
+    for blob in (tmp_path / "copied store" / "blobs").rglob("*"):
+        if blob.is_file():
+            blob.chmod(0o600)
+            blob.write_bytes(blob.read_bytes()[:-100] + bytes(100))
+    alone, beside = give_back(0), give_back(2)
+    assert alone[0].failed and sorted(alone[0].failed) == sorted(beside[0].failed)
+
+
+def test_what_ends_a_process_is_told(site: Site, tmp_path: Path) -> None:
+    """Also what nobody thought of: here a share that is none."""
+    (tmp_path / "empty store").mkdir()
+    setup = Setup(f"file://{tmp_path}/empty store", site.machine.identity, os.fsencode(tmp_path / "to"), ApplyOptions())
+    (tmp_path / "to").mkdir()
+    with WriterProcess(setup) as process, pytest.raises(VaultpyError, match="writer process failed: TypeError"):
+        process.write(Share("blobs/x", 5, 3, {}, {}, {}, {}))  # type: ignore[arg-type]
