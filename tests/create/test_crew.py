@@ -17,7 +17,7 @@ from machine import Machine
 
 from vaultpy.errors import SourceError, VaultpyError
 from vaultpy.model import ProblemKind
-from vaultpy.ops import create, crew, wire
+from vaultpy.ops import create, crew, processes, wire
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="worker processes need memory files (Linux)")
 
@@ -138,7 +138,7 @@ def test_a_worker_that_ends_before_it_is_told_anything_is_said_by_the_run(
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         return process, joined
 
-    monkeypatch.setattr(crew, "_command", lambda fd: ["false"])
+    monkeypatch.setattr(processes, "_command", lambda module, fd: ["false"])
     monkeypatch.setattr(crew, "_start", start)
     with pytest.raises(VaultpyError, match="worker process ended with 1 before it was done"):
         machine.create()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +70,20 @@ def test_damage_is_told_by_processes_as_by_threads(
             blob.write_bytes(blob.read_bytes()[:-100] + bytes(100))
     alone, beside = give_back(0), give_back(2)
     assert alone[0].failed and sorted(alone[0].failed) == sorted(beside[0].failed)
+
+
+def test_a_process_that_cannot_start_is_told_in_one_line(
+    give_back: Callable[[int], tuple[Restored, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(VaultpyError, match="writer process cannot start: resource temporarily") as caught:
+        give_back(1)
+    assert "limits" in (caught.value.hint or "")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_what_ends_a_process_is_told(site: Site, tmp_path: Path) -> None:

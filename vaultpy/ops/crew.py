@@ -7,12 +7,9 @@ files cost; a run with less never does.
 
 from __future__ import annotations
 
-import os
 import queue
 import resource
-import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,8 +17,9 @@ from contextlib import ExitStack
 from vaultpy.age import parse_recipient
 from vaultpy.blob.writer import SealedBlob
 from vaultpy.errors import VaultpyError
+from vaultpy.ops.processes import end_of, start_process, usable_cores
 from vaultpy.ops.put import POLL_SECONDS
-from vaultpy.ops.seal import Sealer, usable_cores
+from vaultpy.ops.seal import Sealer
 from vaultpy.ops.wire import Batch, Failed, Setup, Verdict, Wire
 from vaultpy.source.batch import BatchReader, Group, Part
 
@@ -40,6 +38,7 @@ AHEAD_FOLDERS = 1024
 """Folders that all workers together are given at a time, each an open descriptor, where that many may be open."""
 
 _END_SECONDS = 5
+_WORKER = "vaultpy.ops.worker"
 
 OnPart = Callable[[Part], bytes]
 """Takes hashes, in the thread that asked for the batch; returns a flag for each: whether its chunk is to be stored."""
@@ -257,9 +256,7 @@ class _Worker:
         self._parts.put((self, None))
 
     def _ended(self) -> str:
-        code = self._process.wait()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-        return f"worker process {how} before it was done"
+        return end_of("worker", self._process)
 
 
 def _folders_ahead(workers: int) -> int:
@@ -270,32 +267,5 @@ def _folders_ahead(workers: int) -> int:
 
 
 def _start() -> tuple[subprocess.Popen[bytes], Wire]:
-    try:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            # In a session of its own: Ctrl-C reaches us, and the worker ends when we let go of it.
-            process = subprocess.Popen(
-                _command(theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-            return process, Wire(ours.detach())
-    except OSError as error:
-        raise VaultpyError(
-            f"worker process cannot start: {(error.strerror or str(error)).lower()}",
-            hint="raise the limits on processes, open files and memory, or do without: readers = 1",
-        ) from error
-
-
-# One heap for all threads: glibc's many, each with its own holes, cost a worker a third more memory.
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
-
-
-def _command(fd: int) -> list[str]:
-    # The child imports from where we did, and never from the directory that we happen to be in (-P).
-    start = f"import sys; sys.path[:] = {sys.path!r}; from vaultpy.ops.worker import run; run({fd})"
-    return [sys.executable, "-P", "-c", start]
+    process, fd = start_process("worker", _WORKER, otherwise=", or do without: readers = 1")
+    return process, Wire(fd)

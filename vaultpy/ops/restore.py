@@ -39,9 +39,10 @@ from vaultpy.ops.finish import DEVICES, Finisher
 from vaultpy.ops.foretell import foretell
 from vaultpy.ops.moment import open_moment
 from vaultpy.ops.present import Comparer, Fate, Overwrite, Plan
+from vaultpy.ops.processes import usable_cores
 from vaultpy.ops.reader import Reader, open_key, read_manifest
 from vaultpy.ops.tally import Tally
-from vaultpy.ops.writers import Task, Writers, cores, worth_processes
+from vaultpy.ops.writers import Task, Writers, worth_processes
 from vaultpy.source.apply import ApplyOptions
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.place import Placer
@@ -226,7 +227,7 @@ class _Run:
 def _processes(options: RestoreOptions, files: int, size: int) -> int:
     if options.processes is not None:
         return options.processes
-    return cores() if cores() > 1 and worth_processes(files, size) else 0
+    return usable_cores() if usable_cores() > 1 and worth_processes(files, size) else 0
 
 
 def _write(dealer: Dealer, writers: Writers, tally: Tally, on_event: OnEvent) -> None:

@@ -7,7 +7,6 @@ often than it pays, and whoever has many small files has several processes to re
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from vaultpy.blob.frames import Frame, FrameBuilder, FrameCompressor, FrameInput
 from vaultpy.blob.spool import open_spool
 from vaultpy.blob.writer import BlobWriter, SealedBlob
 from vaultpy.model import ChunkHash
+from vaultpy.ops.processes import usable_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,3 @@ class Sealer:
 
 def _is_done(one: Future[Frame] | Frame) -> bool:
     return isinstance(one, Frame) or one.done()
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,15 +12,14 @@ from __future__ import annotations
 import marshal
 import os
 import pickle
-import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from vaultpy.age import parse_identity
 from vaultpy.errors import VaultpyError
 from vaultpy.ops.fetch import Fetcher
+from vaultpy.ops.processes import end_of, start_process
 from vaultpy.ops.share import Outcome, Share
 from vaultpy.ops.write import Writer
 from vaultpy.source.apply import ApplyOptions
@@ -45,18 +44,8 @@ class WriterProcess:
     """A process that writes shares.  For one thread at a time.  Use as a context manager: leaving it ends the process."""
 
     def __init__(self, setup: Setup) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # In a session of its own: Ctrl-C reaches us, and it ends when we let go of it.
-            self._process = subprocess.Popen(
-                _command(theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        self._connection = Connection(ours.detach())
+        self._process, fd = start_process("writer", __name__)
+        self._connection = Connection(fd)
         self._send(pickle.dumps(setup))
 
     def write(self, share: Share) -> Outcome:
@@ -89,9 +78,7 @@ class WriterProcess:
             raise self._ended() from None
 
     def _ended(self) -> VaultpyError:
-        code = self._process.wait()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-        return VaultpyError(f"writer process {how} before it was done", hint="run the restore again; it goes on")
+        return VaultpyError(end_of("writer", self._process), hint="run the restore again; it goes on")
 
 
 def run(fd: int) -> None:
@@ -120,9 +107,3 @@ def _answer(writer: Writer, request: bytes) -> bytes:
         return _BAD + pickle.dumps(error)
     except BaseException as error:  # noqa: BLE001  told to the other end, which says it to the user
         return _BAD + pickle.dumps(VaultpyError(f"writer process failed: {error!r}"))
-
-
-def _command(fd: int) -> list[str]:
-    # It imports from where we did, and never from the folder that we happen to be in (-P).
-    start = f"import sys; sys.path[:] = {sys.path!r}; from vaultpy.ops.writer_process import run; run({fd})"
-    return [sys.executable, "-P", "-c", start]

@@ -8,7 +8,6 @@ files cost; a restore of less never does.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from typing import Protocol
 
 from vaultpy.age import Identity
 from vaultpy.ops.fetch import Fetcher
+from vaultpy.ops.processes import usable_cores
 from vaultpy.ops.share import Outcome, Share
 from vaultpy.ops.write import Writer
 from vaultpy.ops.writer_process import Setup, WriterProcess
@@ -48,11 +48,6 @@ class _Writes(Protocol):
     def write(self, share: Share) -> Outcome: ...
 
 
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def worth_processes(files: int, size: int) -> bool:
     """Whether that much is written sooner by several processes."""
     return files > START_FILES or size > START_BYTES
@@ -69,7 +64,7 @@ class Writers:
             setup = Setup(task.store.url, task.identity.to_text(), task.target, task.options)
             found: list[_Writes] = [self._stack.enter_context(WriterProcess(setup)) for _ in range(processes)]
         else:
-            found = [self._here(task) for _ in range(min(cores(), THREADS) if local else THREADS)]
+            found = [self._here(task) for _ in range(min(usable_cores(), THREADS) if local else THREADS)]
         self._free: queue.SimpleQueue[_Writes] = queue.SimpleQueue()
         for one in found:
             self._free.put(one)

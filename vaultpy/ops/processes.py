@@ -1,0 +1,57 @@
+"""Other processes of this program that work for this one: how many are worth having, how one starts, how it ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+from vaultpy.errors import VaultpyError
+
+# One heap for all threads: glibc's many, each with its own holes, cost a process a third more memory.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_process(kind: str, module: str, *, otherwise: str = "") -> tuple[subprocess.Popen[bytes], int]:
+    """A process in which `module` has `run(fd)` called with a socket, and the descriptor of the other end, now the caller's.
+
+    `kind` names it (`worker`), `otherwise` how to do without.  Raises VaultpyError where the system has none to give.
+    """
+    try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            # In a session of its own: Ctrl-C reaches us, and it ends when we let go of it.
+            process = subprocess.Popen(
+                _command(module, theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+            return process, ours.detach()
+    except OSError as error:
+        raise VaultpyError(
+            f"{kind} process cannot start: {(error.strerror or str(error)).lower()}",
+            hint=f"raise the limits on processes, open files and memory{otherwise}",
+        ) from error
+
+
+def end_of(kind: str, process: subprocess.Popen[bytes]) -> str:
+    """How a process ended that should have gone on; waits for that."""
+    code = process.wait()
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    return f"{kind} process {how} before it was done"
+
+
+def _command(module: str, fd: int) -> list[str]:
+    # The child imports from where we did, and never from the directory that we happen to be in (-P).
+    start = f"import sys; sys.path[:] = {sys.path!r}; from {module} import run; run({fd})"
+    return [sys.executable, "-P", "-c", start]
