@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from machine import Machine, fill, make_machine
 
-from vaultpy.ops import create
+from vaultpy.ops.making import create
 from vaultpy.source.roots import Found, Roots, plan_roots
 
 

@@ -22,11 +22,11 @@ from vaultpy.index.db import Index, create_index, open_index
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.keys import load_identities
 from vaultpy.model import BlobHash, ExportId, SnapshotId
-from vaultpy.ops.catalog import Catalog, Entry, read_catalog
-from vaultpy.ops.create import Created, CreateOptions, create_snapshots
 from vaultpy.ops.init import add_store_key, join_or_make
-from vaultpy.ops.reader import Reader
-from vaultpy.ops.restore import Restored, RestoreOptions, restore
+from vaultpy.ops.making.create import Created, CreateOptions, create_snapshots
+from vaultpy.ops.reading.catalog import Catalog, Entry, read_catalog
+from vaultpy.ops.reading.reader import Reader
+from vaultpy.ops.restoring.restore import Restored, RestoreOptions, restore
 from vaultpy.purges import PurgeRecord, encode_record
 from vaultpy.signature import Trust
 from vaultpy.source import batch

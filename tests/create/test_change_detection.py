@@ -15,8 +15,8 @@ import pytest
 from machine import SECOND, Machine, look, open_with
 
 from vaultpy.config.values import Compare
-from vaultpy.ops import create
-from vaultpy.ops.create import Created
+from vaultpy.ops.making import create
+from vaultpy.ops.making.create import Created
 from vaultpy.source import batch
 from vaultpy.source.walk import Folder
 

@@ -17,7 +17,8 @@ from machine import Machine
 
 from vaultpy.errors import SourceError, VaultpyError
 from vaultpy.model import ProblemKind
-from vaultpy.ops import create, crew, processes, wire
+from vaultpy.ops import processes
+from vaultpy.ops.making import create, crew, wire
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="worker processes need memory files (Linux)")
 
@@ -150,9 +151,9 @@ def test_a_worker_ends_when_the_run_that_it_works_for_is_killed(tmp_path: Path) 
     script = (
         "import queue, time\n"
         "from pathlib import Path\n"
-        "from vaultpy.ops.crew import _Worker\n"
-        "from vaultpy.ops.seal import SealSettings\n"
-        "from vaultpy.ops.wire import Setup\n"
+        "from vaultpy.ops.making.crew import _Worker\n"
+        "from vaultpy.ops.making.seal import SealSettings\n"
+        "from vaultpy.ops.making.wire import Setup\n"
         "from vaultpy.age import X25519Identity\n"
         "one = _Worker(Setup((), SealSettings(3, 1 << 20), Path()), queue.SimpleQueue(), print)\n"
         "print(one._process.pid, flush=True)\n"

@@ -12,9 +12,9 @@ from machine import Died, Machine, make_machine, recipient_of
 
 from vaultpy.errors import StoreContradiction
 from vaultpy.model import ExportId, ExportRef, SnapshotId
-from vaultpy.ops import publish
 from vaultpy.ops.init import add_store_key
-from vaultpy.ops.reader import read_manifest
+from vaultpy.ops.making import publish
+from vaultpy.ops.reading.reader import read_manifest
 from vaultpy.store import names
 
 

@@ -15,8 +15,8 @@ from vaultpy.config import SourceConfig
 from vaultpy.errors import IndexDatabaseError, SourceError, StoreError, StoreFull, StoreUnavailable, VaultpyError
 from vaultpy.index.db import Index, open_index
 from vaultpy.model import ProblemKind
-from vaultpy.ops import prepare, take
-from vaultpy.ops.create import CreateOptions, create_snapshots
+from vaultpy.ops.making import prepare, take
+from vaultpy.ops.making.create import CreateOptions, create_snapshots
 from vaultpy.source import read
 from vaultpy.store import names
 

@@ -9,7 +9,7 @@ import pytest
 from machine import Machine
 
 from vaultpy.errors import SourceError, VaultpyError
-from vaultpy.ops import take
+from vaultpy.ops.making import take
 
 
 def test_a_folder_that_cannot_be_held_open_for_want_of_descriptors_ends_the_run(

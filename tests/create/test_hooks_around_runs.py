@@ -12,9 +12,9 @@ from machine import Died, Machine
 from vaultpy.config import HookConfig, SourceConfig
 from vaultpy.errors import StoreFull
 from vaultpy.model import ProblemKind
-from vaultpy.ops.create import Created
-from vaultpy.ops.hooks import HookFailed
-from vaultpy.ops.preview import preview
+from vaultpy.ops.making.create import Created
+from vaultpy.ops.making.hooks import HookFailed
+from vaultpy.ops.making.preview import preview
 
 
 class Hooked:

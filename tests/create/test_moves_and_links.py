@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from machine import SECOND, Machine, open_with
 
-from vaultpy.ops import take
+from vaultpy.ops.making import take
 from vaultpy.source import batch
 from vaultpy.store import names
 

@@ -12,7 +12,7 @@ import pytest
 from machine import Machine
 
 from vaultpy.model import ProblemKind
-from vaultpy.ops import create
+from vaultpy.ops.making import create
 from vaultpy.source import batch, read
 from vaultpy.source.roots import Roots
 from vaultpy.source.walk import Folder, WalkOptions, walk

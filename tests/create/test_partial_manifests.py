@@ -10,8 +10,8 @@ import pytest
 from machine import DAY, SECOND, Died, Machine, open_with
 
 from vaultpy.model import SnapshotState
-from vaultpy.ops.prune import plan_prune
-from vaultpy.ops.reader import read_manifest
+from vaultpy.ops.reading.reader import read_manifest
+from vaultpy.ops.removing.prune import plan_prune
 from vaultpy.signature import Trust
 from vaultpy.source import batch
 from vaultpy.store import names

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from machine import Machine
 
-from vaultpy.ops import preview as preview_module
-from vaultpy.ops.preview import Decided, preview
+from vaultpy.ops.making import preview as preview_module
+from vaultpy.ops.making.preview import Decided, preview
 from vaultpy.store.memory import MemoryStore
 
 

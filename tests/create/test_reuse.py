@@ -25,7 +25,7 @@ from vaultpy.manifest import encode, open_manifest
 from vaultpy.model import BlobHash, SnapshotId
 from vaultpy.ops.init import add_store_key
 from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.restore import RestoreOptions, restore
+from vaultpy.ops.restoring.restore import RestoreOptions, restore
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, Trust, sign
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo

@@ -11,8 +11,8 @@ from machine import HOUR, Died, Machine, open_with
 from vaultpy.errors import StoreDenied, StoreError
 from vaultpy.events import ProblemMet
 from vaultpy.model import BlobHash, ExportId, ProblemKind
-from vaultpy.ops.create import LOOKS
-from vaultpy.ops.prune import plan_prune
+from vaultpy.ops.making.create import LOOKS
+from vaultpy.ops.removing.prune import plan_prune
 from vaultpy.source import batch
 from vaultpy.store import names
 

@@ -20,8 +20,8 @@ import writers
 from machine import Machine
 
 from vaultpy.model import ProblemKind, SnapshotId
-from vaultpy.ops.catalog import Entry
-from vaultpy.ops.create import Created
+from vaultpy.ops.making.create import Created
+from vaultpy.ops.reading.catalog import Entry
 
 PROCESSES = 2
 

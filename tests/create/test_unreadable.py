@@ -13,7 +13,7 @@ from vaultpy.config import SourceConfig
 from vaultpy.errors import SourceError
 from vaultpy.events import ProblemMet
 from vaultpy.model import Problem, ProblemKind
-from vaultpy.ops.create import CreateOptions, create_snapshots
+from vaultpy.ops.making.create import CreateOptions, create_snapshots
 from vaultpy.source import batch
 from vaultpy.source.descent import Descent
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from machine import Machine
 
-from vaultpy.ops.databases import DatabaseTaker
+from vaultpy.ops.making.databases import DatabaseTaker
 from vaultpy.source import listing
 from vaultpy.source.listing import Leave, list_folder
 

@@ -11,9 +11,9 @@ from machine import Machine
 
 from vaultpy.config import CommandConfig
 from vaultpy.model import ProblemKind
-from vaultpy.ops import commands
-from vaultpy.ops.commands import NAME
-from vaultpy.ops.create import Created
+from vaultpy.ops.making import commands
+from vaultpy.ops.making.commands import NAME
+from vaultpy.ops.making.create import Created
 
 
 def command(script: str, name: str = "out", timeout: int = 20) -> CommandConfig:

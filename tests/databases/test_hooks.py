@@ -11,7 +11,7 @@ import pytest
 from vaultpy.config import HookConfig, SourceConfig
 from vaultpy.events import Event, ProblemMet
 from vaultpy.model import Problem, ProblemKind, SnapshotId
-from vaultpy.ops.hooks import Ended, HookFailed, Hooks, Outcome, Status
+from vaultpy.ops.making.hooks import Ended, HookFailed, Hooks, Outcome, Status
 
 SNAPSHOT = SnapshotId(UUID("0192e4a1-7c5b-7d10-9c3e-5f1a2b3c4d5e"))
 

@@ -15,7 +15,7 @@ import pytest
 from machine import Machine
 
 from vaultpy.config import CommandConfig, SourceConfig
-from vaultpy.ops.commands import NAME
+from vaultpy.ops.making.commands import NAME
 
 NOBODY = 65534
 ACCOUNTS = 2_000

@@ -19,7 +19,7 @@ from vaultpy.blob import frames, seektable, writer
 from vaultpy.index import dump, grammar
 from vaultpy.index.record import XATTR_PART
 from vaultpy.keys import FORM_LIMIT
-from vaultpy.ops.publish import CHAIN_LIMIT
+from vaultpy.ops.making.publish import CHAIN_LIMIT
 from vaultpy.padding import padme
 from vaultpy.purges import PurgeRecord, decode_record, encode_record
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, sign

@@ -18,7 +18,7 @@ from vaultpy.index.reuse import Reuse, find_reuse, suspect_files
 from vaultpy.index.runs import Run, begin_run
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, ensure_source, insert_snapshot, set_state
 from vaultpy.model import BlobHash, ChunkHash, HostId, KeyId, Kind, SnapshotId, SourceId
-from vaultpy.ops.compare import Comparer, Found, Place
+from vaultpy.ops.making.compare import Comparer, Found, Place
 from vaultpy.source.listing import join
 from vaultpy.source.walk import Folder
 

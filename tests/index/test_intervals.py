@@ -23,7 +23,7 @@ from vaultpy.index.runs import last_move
 from vaultpy.index.snapshots import SnapshotRow, forget_snapshots
 from vaultpy.index.sound import check_sound
 from vaultpy.model import ChunkHash, Kind
-from vaultpy.ops.choose import read_tree
+from vaultpy.ops.reading.choose import read_tree
 
 # Few paths and few contents, so that trees that follow each other share most of what they hold.
 paths = st.sampled_from([b"/a", b"/b", b"/cx", b"/d/a", b"/d/e\xff", b"/f/g/h", b"/f/g", b"/d"])

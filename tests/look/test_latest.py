@@ -8,8 +8,8 @@ import pytest
 
 from vaultpy.errors import UsageError
 from vaultpy.model import HostId, KeyId, SnapshotId, SnapshotState, SourceId
-from vaultpy.ops.catalog import Catalog, Entry
-from vaultpy.ops.resolve import resolve_snapshot
+from vaultpy.ops.reading.catalog import Catalog, Entry
+from vaultpy.ops.reading.resolve import resolve_snapshot
 from vaultpy.ops.survey import Metadata
 
 DAY = 24 * 3600 * 1_000_000_000

@@ -18,9 +18,9 @@ from damage import check_at_home, flip, lose
 from vaultpy.errors import StoreDenied
 from vaultpy.events import Noticed, StepBegan
 from vaultpy.index.db import open_index
-from vaultpy.ops import foretell
-from vaultpy.ops.findings import Depth
-from vaultpy.ops.restore import RestoreOptions, restore
+from vaultpy.ops.reading.findings import Depth
+from vaultpy.ops.restoring import foretell
+from vaultpy.ops.restoring.restore import RestoreOptions, restore
 from vaultpy.store import names
 
 

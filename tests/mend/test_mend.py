@@ -22,11 +22,11 @@ from vaultpy.index import homes
 from vaultpy.index.db import Index
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.model import SnapshotId
-from vaultpy.ops import mend
-from vaultpy.ops.catalog import Entry
-from vaultpy.ops.findings import Depth
+from vaultpy.ops.making import mend
+from vaultpy.ops.reading.catalog import Entry
+from vaultpy.ops.reading.findings import Depth
+from vaultpy.ops.reading.resolve import resolve_snapshot
 from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.resolve import resolve_snapshot
 from vaultpy.store import names
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultpy.ops.moment import SCRATCH, scratch_folder
+from vaultpy.ops.reading.moment import SCRATCH, scratch_folder
 
 
 @pytest.fixture(autouse=True)

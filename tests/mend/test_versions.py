@@ -22,7 +22,7 @@ from hosts import Host
 
 from vaultpy.errors import ObjectNotFound, StoreDenied
 from vaultpy.events import Noticed
-from vaultpy.ops.restore import Restored, RestoreOptions, restore
+from vaultpy.ops.restoring.restore import Restored, RestoreOptions, restore
 from vaultpy.store import names
 from vaultpy.store.memory import MemoryStore
 from vaultpy.store.versions import ObjectVersion

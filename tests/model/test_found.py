@@ -11,15 +11,15 @@ from world import HOUR, Died, World, make_world
 from vaultpy.events import ignore
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.lock import hold_lock
-from vaultpy.ops.catalog import read_catalog
-from vaultpy.ops.create import CreateOptions, create_snapshots
-from vaultpy.ops.findings import Depth
-from vaultpy.ops.needs import Pardon
-from vaultpy.ops.prune import PruneOptions, apply_prune, plan_prune
+from vaultpy.ops.checking.verify import VerifyRequest, verify
+from vaultpy.ops.making.create import CreateOptions, create_snapshots
+from vaultpy.ops.reading.catalog import read_catalog
+from vaultpy.ops.reading.findings import Depth
 from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.remove import apply_removal, plan_removal
-from vaultpy.ops.restore import RestoreOptions, restore
-from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.ops.removing.needs import Pardon
+from vaultpy.ops.removing.prune import PruneOptions, apply_prune, plan_prune
+from vaultpy.ops.removing.remove import apply_removal, plan_removal
+from vaultpy.ops.restoring.restore import RestoreOptions, restore
 from vaultpy.store import names
 
 

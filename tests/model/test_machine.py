@@ -21,17 +21,17 @@ from vaultpy.errors import DamageError, IndexBehind
 from vaultpy.events import ignore
 from vaultpy.lock import hold_lock
 from vaultpy.model import SnapshotId
-from vaultpy.ops.catalog import read_catalog
-from vaultpy.ops.create import Created, CreateOptions, create_snapshots
-from vaultpy.ops.findings import Depth
-from vaultpy.ops.needs import Pardon
-from vaultpy.ops.prune import PruneOptions, apply_prune, plan_prune
-from vaultpy.ops.purge import apply_purge, plan_purge
+from vaultpy.ops.checking.verify import VerifyRequest, verify
+from vaultpy.ops.making.create import Created, CreateOptions, create_snapshots
+from vaultpy.ops.reading.catalog import read_catalog
+from vaultpy.ops.reading.findings import Depth
 from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.remove import apply_removal, plan_removal
-from vaultpy.ops.restore import RestoreOptions, restore
-from vaultpy.ops.retention import Rules
-from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.ops.removing.needs import Pardon
+from vaultpy.ops.removing.prune import PruneOptions, apply_prune, plan_prune
+from vaultpy.ops.removing.purge import apply_purge, plan_purge
+from vaultpy.ops.removing.remove import apply_removal, plan_removal
+from vaultpy.ops.removing.retention import Rules
+from vaultpy.ops.restoring.restore import RestoreOptions, restore
 from vaultpy.source.apply import ApplyOptions
 
 EXAMPLES = int(os.environ.get("VAULTPY_MODEL_EXAMPLES", "15"))

@@ -22,7 +22,7 @@ from vaultpy.index.db import create_index, open_index
 from vaultpy.keys import load_identities
 from vaultpy.model import SnapshotId
 from vaultpy.ops.init import add_store_key, join_or_make
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.reading.reader import Reader
 from vaultpy.signature import Trust
 from vaultpy.state import make_host, save_host, state_paths
 from vaultpy.store.base import Body

@@ -27,7 +27,7 @@ from vaultpy.model import (
     host_id_of,
     uuid7,
 )
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.reading.reader import Reader
 from vaultpy.purges import PurgeRecord, encode_record
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, Trust, sign
 from vaultpy.store import names

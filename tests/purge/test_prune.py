@@ -11,9 +11,9 @@ from sites import DAY, GRACE, HOUR, SECOND, SETTINGS, Site, memory_site
 from spies import Killed, SpiedStore, killing_at
 
 from vaultpy.model import BlobHash, ExportId, SnapshotId, SnapshotState
-from vaultpy.ops.prune import Amount, Pruned, PruneOptions, PrunePlan, apply_prune, plan_prune
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.reading.reader import Reader
 from vaultpy.ops.records import put_candidates, read_records
+from vaultpy.ops.removing.prune import Amount, Pruned, PruneOptions, PrunePlan, apply_prune, plan_prune
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo
 from vaultpy.units import Duration

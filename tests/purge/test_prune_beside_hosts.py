@@ -12,10 +12,10 @@ import pytest
 from machine import DAY, HOUR, Died, Machine, fill, join_machine, look, make_machine
 
 from vaultpy.errors import DamageError
-from vaultpy.ops.prune import Pruned, apply_prune, plan_prune
-from vaultpy.ops.purge import apply_purge, plan_purge
-from vaultpy.ops.remove import apply_removal, plan_removal
-from vaultpy.ops.retention import Rules
+from vaultpy.ops.removing.prune import Pruned, apply_prune, plan_prune
+from vaultpy.ops.removing.purge import apply_purge, plan_purge
+from vaultpy.ops.removing.remove import apply_removal, plan_removal
+from vaultpy.ops.removing.retention import Rules
 from vaultpy.store import names
 
 

@@ -17,9 +17,9 @@ from versioned import Bucket, VersionedStore, versioned_bucket, versioned_memory
 from vaultpy.errors import DamageError, ObjectNotFound, StoreDenied, StoreFormatError, UntrustedSigner, UsageError
 from vaultpy.manifest import Manifest, encode
 from vaultpy.model import BlobRef, SnapshotId, SnapshotState
-from vaultpy.ops.needs import Pardon
-from vaultpy.ops.prune import PruneOptions, PrunePlan, apply_prune, plan_prune
-from vaultpy.ops.unpublish import remove_snapshots
+from vaultpy.ops.removing.needs import Pardon
+from vaultpy.ops.removing.prune import PruneOptions, PrunePlan, apply_prune, plan_prune
+from vaultpy.ops.removing.unpublish import remove_snapshots
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, sign
 from vaultpy.store import names
 from vaultpy.store.location import S3Location, parse_location

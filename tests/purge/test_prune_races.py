@@ -16,7 +16,7 @@ from sites import DAY, HOUR, Site, memory_site
 from spies import SpiedStore
 
 from vaultpy.model import BlobRef
-from vaultpy.ops.prune import apply_prune, plan_prune
+from vaultpy.ops.removing.prune import apply_prune, plan_prune
 from vaultpy.ops.survey import list_marked, listed_blobs
 from vaultpy.store import names
 from vaultpy.store.base import Store
@@ -142,7 +142,7 @@ def test_a_prune_that_stood_still_until_its_record_was_void_deletes_nothing() ->
 
 
 def test_a_prune_looks_at_its_record_again_every_few_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaultpy.ops.prune.BATCH", 1)
+    monkeypatch.setattr("vaultpy.ops.removing.prune.BATCH", 1)
     scene = Scene()
     plan = plan_prune(scene.site.reader())
     spied = SpiedStore(scene.site.store, {2: [lambda: scene.site.pass_time(DAY)]})

@@ -25,9 +25,9 @@ from vaultpy.index.db import Index, create_index
 from vaultpy.index.snapshots import SnapshotRow, State, ensure_source, forget_snapshots, insert_snapshot
 from vaultpy.manifest import Manifest, encode
 from vaultpy.model import SnapshotId, SnapshotState, StoreId
-from vaultpy.ops.needs import Pardon
-from vaultpy.ops.prune import PruneOptions, apply_prune, plan_prune
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.reading.reader import Reader
+from vaultpy.ops.removing.needs import Pardon
+from vaultpy.ops.removing.prune import PruneOptions, apply_prune, plan_prune
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, Trust, fingerprint, sign
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo

@@ -12,13 +12,13 @@ from spies import Killed, SpiedStore, killing_at
 from vaultpy.errors import DamageError, UntrustedSigner
 from vaultpy.manifest import Manifest
 from vaultpy.model import BlobRef, SnapshotId, SnapshotState
-from vaultpy.ops.catalog import read_catalog
-from vaultpy.ops.prune import plan_prune
-from vaultpy.ops.purge import Purged, PurgePlan, apply_purge, check_signers, plan_purge
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.reading.catalog import read_catalog
+from vaultpy.ops.reading.reader import Reader
 from vaultpy.ops.records import read_records, removed_snapshots
-from vaultpy.ops.remove import apply_removal, plan_removal
-from vaultpy.ops.retention import Rules
+from vaultpy.ops.removing.prune import plan_prune
+from vaultpy.ops.removing.purge import Purged, PurgePlan, apply_purge, check_signers, plan_purge
+from vaultpy.ops.removing.remove import apply_removal, plan_removal
+from vaultpy.ops.removing.retention import Rules
 from vaultpy.store import names
 from vaultpy.store.base import Store
 

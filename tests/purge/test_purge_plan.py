@@ -10,10 +10,10 @@ from test_retention import DAY, NOW, days, entry
 
 from vaultpy.errors import UntrustedSigner, UsageError
 from vaultpy.model import HostId, SourceId
-from vaultpy.ops.catalog import Catalog, Entry
-from vaultpy.ops.purge import check_plan, plan_purge
-from vaultpy.ops.remove import plan_removal
-from vaultpy.ops.retention import Rules
+from vaultpy.ops.reading.catalog import Catalog, Entry
+from vaultpy.ops.removing.purge import check_plan, plan_purge
+from vaultpy.ops.removing.remove import plan_removal
+from vaultpy.ops.removing.retention import Rules
 from vaultpy.ops.survey import Metadata
 
 LATEST = Rules(latest=True)

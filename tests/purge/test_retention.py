@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaultpy.model import HostId, KeyId, SnapshotId, SnapshotState, SourceId
-from vaultpy.ops.catalog import Entry
-from vaultpy.ops.retention import NEWEST, Rules, decide
+from vaultpy.ops.reading.catalog import Entry
+from vaultpy.ops.removing.retention import NEWEST, Rules, decide
 from vaultpy.units import Duration, before
 
 SECOND = 1_000_000_000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from machine import Machine, fill, make_machine
 
-from vaultpy.ops.restore import Restored, RestoreOptions, restore
+from vaultpy.ops.restoring.restore import Restored, RestoreOptions, restore
 from vaultpy.source.apply import ApplyOptions
 
 

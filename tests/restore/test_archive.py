@@ -14,7 +14,7 @@ from machine import look
 from restoring import Site
 
 from vaultpy.errors import DamageError, UsageError
-from vaultpy.ops.archive import Archived, write_file, write_tar
+from vaultpy.ops.restoring.archive import Archived, write_file, write_tar
 from vaultpy.store.names import blob_name
 
 

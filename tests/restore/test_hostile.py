@@ -20,10 +20,10 @@ from vaultpy.age import Identity
 from vaultpy.index.at import Moment
 from vaultpy.manifest import Manifest
 from vaultpy.model import Kind
-from vaultpy.ops import restore as module
-from vaultpy.ops.moment import open_moment
-from vaultpy.ops.present import Overwrite
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.reading.moment import open_moment
+from vaultpy.ops.reading.reader import Reader
+from vaultpy.ops.restoring import restore as module
+from vaultpy.ops.restoring.present import Overwrite
 
 FILE = "(SELECT min(id) FROM files WHERE name = X'66696c6531')"  # file1
 FOLDER = "(SELECT id FROM directories WHERE name = X'666f6c64657231')"  # folder1

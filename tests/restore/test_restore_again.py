@@ -13,9 +13,9 @@ from restoring import Site
 
 from vaultpy.chunker import hash_chunk
 from vaultpy.errors import StoreUnavailable
-from vaultpy.ops.extra import Zone
-from vaultpy.ops.finish import Finisher
-from vaultpy.ops.present import Fate, Overwrite
+from vaultpy.ops.restoring.extra import Zone
+from vaultpy.ops.restoring.finish import Finisher
+from vaultpy.ops.restoring.present import Fate, Overwrite
 from vaultpy.source.target import TEMPORARY
 
 

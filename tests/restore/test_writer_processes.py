@@ -14,10 +14,10 @@ from machine import look
 from restoring import Site
 
 from vaultpy.errors import VaultpyError
-from vaultpy.ops.reader import Reader
-from vaultpy.ops.restore import Restored, RestoreOptions, restore
-from vaultpy.ops.share import Share
-from vaultpy.ops.writer_process import Setup, WriterProcess
+from vaultpy.ops.reading.reader import Reader
+from vaultpy.ops.restoring.restore import Restored, RestoreOptions, restore
+from vaultpy.ops.restoring.share import Share
+from vaultpy.ops.restoring.writer_process import Setup, WriterProcess
 from vaultpy.source.apply import ApplyOptions
 from vaultpy.store.local import LocalStore
 from vaultpy.vault import OpenStore

@@ -20,7 +20,7 @@ IN_PROCESSES = "-in-processes"
 CHILD = "its workers die "
 """What a case's point begins with where not the process itself dies, but those that it started."""
 
-PARENTS = ("ops.crew", "ops.wire", "ops.writers", "ops.writer_process")
+PARENTS = ("ops.making.crew", "ops.making.wire", "ops.restoring.writers", "ops.restoring.writer_process")
 """Where a process deals with its workers."""
 
 

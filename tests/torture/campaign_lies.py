@@ -18,7 +18,7 @@ from scene import Scene, Wrong, change_tree, make_scene
 
 from vaultpy.errors import VaultpyError
 from vaultpy.model import SnapshotId
-from vaultpy.ops.findings import Depth
+from vaultpy.ops.reading.findings import Depth
 from vaultpy.store import names
 
 LASTING = frozenset({"away before", "denied before", "full", "contradiction", "not found", "stale", "without the last"})

@@ -24,10 +24,10 @@ from world import HOUR
 
 from vaultpy.errors import StoreError, StoreUnavailable, VaultpyError
 from vaultpy.events import ignore
-from vaultpy.ops.catalog import read_catalog
-from vaultpy.ops.findings import Depth
-from vaultpy.ops.restore import RestoreOptions, restore
-from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.ops.checking.verify import VerifyRequest, verify
+from vaultpy.ops.reading.catalog import read_catalog
+from vaultpy.ops.reading.findings import Depth
+from vaultpy.ops.restoring.restore import RestoreOptions, restore
 from vaultpy.store import names
 
 RUNS = 2000

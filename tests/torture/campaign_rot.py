@@ -24,9 +24,9 @@ from scene import Scene, Wrong, make_machine
 from vaultpy.errors import UsageError, VaultpyError
 from vaultpy.manifest import decode
 from vaultpy.model import BlobHash, SnapshotId
-from vaultpy.ops.catalog import Entry, read_catalog
-from vaultpy.ops.findings import Depth
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.reading.catalog import Entry, read_catalog
+from vaultpy.ops.reading.findings import Depth
+from vaultpy.ops.reading.reader import Reader
 from vaultpy.store import names
 
 SPAN = 64

@@ -78,7 +78,7 @@ def _contents(place: Path, size: int) -> None:
 def _many_blobs() -> None:
     """Let every file be a blob, of a size that is none of a real one's."""
     from vaultpy.blob import frames, writer
-    from vaultpy.ops import crew
+    from vaultpy.ops.making import crew
 
     frames.FRAME_SIZE, writer.STEP = 256, 256
     writer.BlobWriter.full = property(lambda self: not self.empty)  # type: ignore[assignment,method-assign]

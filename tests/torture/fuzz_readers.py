@@ -25,7 +25,7 @@ from vaultpy.index.sound import check_sound
 from vaultpy.keys import check_recipient, load_identities, open_store_key
 from vaultpy.manifest import decode, decode_about, open_manifest
 from vaultpy.model import SnapshotId
-from vaultpy.ops.moment import add_source
+from vaultpy.ops.reading.moment import add_source
 from vaultpy.purges import PurgeRecord, decode_record, encode_record
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, check_pin, claimed_signer, load_signing_key, verify
 from vaultpy.state import load_host, state_paths

@@ -18,17 +18,17 @@ from vaultpy.errors import UsageError
 from vaultpy.events import ignore
 from vaultpy.lock import hold_lock
 from vaultpy.model import SnapshotId
-from vaultpy.ops.catalog import read_catalog
-from vaultpy.ops.create import CreateOptions, create_snapshots
-from vaultpy.ops.findings import Depth, Verified
+from vaultpy.ops.checking.verify import VerifyRequest, verify
 from vaultpy.ops.init import add_store_key, join_or_make
-from vaultpy.ops.prune import apply_prune, plan_prune
-from vaultpy.ops.purge import apply_purge, plan_purge, safe_now
+from vaultpy.ops.making.create import CreateOptions, create_snapshots
+from vaultpy.ops.reading.catalog import read_catalog
+from vaultpy.ops.reading.findings import Depth, Verified
 from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.remove import apply_removal, plan_removal
-from vaultpy.ops.restore import Restored
-from vaultpy.ops.retention import Rules
-from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.ops.removing.prune import apply_prune, plan_prune
+from vaultpy.ops.removing.purge import apply_purge, plan_purge, safe_now
+from vaultpy.ops.removing.remove import apply_removal, plan_removal
+from vaultpy.ops.removing.retention import Rules
+from vaultpy.ops.restoring.restore import Restored
 from vaultpy.units import parse_duration
 
 Done = object

@@ -397,7 +397,7 @@ def _killed_before_put(name: str) -> Arm:
 
 def _impatient() -> None:
     """Let every moment be a quarter of the grace later than the one before."""
-    from vaultpy.ops import create
+    from vaultpy.ops.making import create
 
     original = create._Attempt._keep_alive
 
@@ -410,7 +410,8 @@ def _impatient() -> None:
 
 def _crowded() -> None:
     """Let any number of files be many, so that worker processes begin."""
-    from vaultpy.ops import crew, writers
+    from vaultpy.ops.making import crew
+    from vaultpy.ops.restoring import writers
 
     for module in (crew, writers):
         module.START_FILES = module.START_BYTES = -1  # type: ignore[attr-defined]

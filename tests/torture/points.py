@@ -1,7 +1,7 @@
 """Crash points, found rather than written down: every call and return of vaultpy's own functions, and every call of theirs
 that changes a file or the index.
 
-    before store.local.LocalStore.put        after ops.publish.put_manifest        before link in store.local.…_give_name
+    before store.local.LocalStore.put        after ops.making.publish.put_manifest before link in store.local.…_give_name
 
 The interpreter's profiler sees them all, so that production code holds no hooks and no step can be forgotten.  A trial run
 counts how often each is met; a case kills its process at one of them, at the first, second or last time.

@@ -92,7 +92,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "a blob counts as stored before it is durable",
-        "vaultpy/ops/put.py",
+        "vaultpy/ops/making/put.py",
         "            self._store.put(blob_name(blob.hash), blob.pieces)\n            taken",
         "            self._finished.put(StoredBlob(replace(blob, pieces=()), began, 0))\n"
         "            self._store.put(blob_name(blob.hash), blob.pieces)\n            return\n            taken",
@@ -100,14 +100,14 @@ SABOTAGES = (
     ),
     Sabotage(
         "an export is not read back",
-        "vaultpy/ops/publish.py",
+        "vaultpy/ops/making/publish.py",
         "    _read_back(vault, ref, written)",
         "    pass",
         ("tests/create/test_exports.py",),
     ),
     Sabotage(
         "the manifest is put before its signature",
-        "vaultpy/ops/publish.py",
+        "vaultpy/ops/making/publish.py",
         "    vault.store.put(names.signature_name(snapshot), signature)\n",
         "    vault.store.put(names.manifest_name(snapshot), message)\n"
         "    vault.store.put(names.signature_name(snapshot), signature)\n",
@@ -115,7 +115,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "a marked blob is good enough in the second look",
-        "vaultpy/ops/publish.py",
+        "vaultpy/ops/making/publish.py",
         "for hash, size in listed_blobs(vault.store) if hash not in marked.blobs}",
         "for hash, size in listed_blobs(vault.store)}",
         ("tests/create/test_second_look.py", "tests/purge/test_prune_races.py"),
@@ -136,14 +136,14 @@ SABOTAGES = (
     ),
     Sabotage(
         "an unmounted disk means that all was deleted",
-        "vaultpy/ops/vet.py",
+        "vaultpy/ops/making/vet.py",
         "        if _is_empty_folder(roots.place_of(path)) and",
         "        if False and",
         ("tests/create/test_unreadable.py",),
     ),
     Sabotage(
         "a file that was changed a moment ago counts as unchanged",
-        "vaultpy/ops/take.py",
+        "vaultpy/ops/making/take.py",
         "RACY_NS = 2_000_000_000",
         "RACY_NS = -(1 << 62)",
         ("tests/create/test_change_detection.py",),
@@ -164,7 +164,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "an export is believed without its hash",
-        "vaultpy/ops/moment.py",
+        "vaultpy/ops/reading/moment.py",
         "    if (digest.digest(), other.digest()) != (ref.blake3, ref.sha256):",
         "    if False:",
         ("tests/torture/test_found_by_campaigns.py",),
@@ -185,14 +185,14 @@ SABOTAGES = (
     ),
     Sabotage(
         "prune goes on beside a manifest that it cannot read",
-        "vaultpy/ops/needs.py",
+        "vaultpy/ops/removing/needs.py",
         "    if standing:\n        raise _stop(standing)",
         "    if False:\n        raise _stop(standing)",
         ("tests/purge/test_prune_stops.py",),
     ),
     Sabotage(
         "the manifests go before the record of their removal",
-        "vaultpy/ops/unpublish.py",
+        "vaultpy/ops/removing/unpublish.py",
         "    record = put_record(store, PurgeRecord(snapshots=named), now, random)\n",
         "    delete_objects(store, map(names.manifest_name, named))\n"
         "    record = put_record(store, PurgeRecord(snapshots=named), now, random)\n",
@@ -200,21 +200,21 @@ SABOTAGES = (
     ),
     Sabotage(
         "a purge may take the newest snapshot",
-        "vaultpy/ops/retention.py",
+        "vaultpy/ops/removing/retention.py",
         "    yield NEWEST, newest_first[:1]\n",
         "",
         ("tests/purge/test_retention.py",),
     ),
     Sabotage(
         "false times push good snapshots out",
-        "vaultpy/ops/retention.py",
+        "vaultpy/ops/removing/retention.py",
         "(one for one in entries if one.flag is None), key",
         "(one for one in entries), key",
         ("tests/purge/test_retention.py",),
     ),
     Sabotage(
         "half a source goes without a word",
-        "vaultpy/ops/purge.py",
+        "vaultpy/ops/removing/purge.py",
         "    if drastic and not force:",
         "    if False:",
         ("tests/purge/test_purge_commands.py",),

@@ -30,15 +30,15 @@ from vaultpy.index.db import open_index
 from vaultpy.lock import hold_lock
 from vaultpy.manifest import Manifest, decode, hash_bytes
 from vaultpy.model import SnapshotId
-from vaultpy.ops.catalog import Catalog, Entry, read_catalog
-from vaultpy.ops.create import CreateOptions, create_snapshots
-from vaultpy.ops.findings import Depth, Finding
-from vaultpy.ops.needs import Pardon
-from vaultpy.ops.prune import PruneOptions, apply_prune, plan_prune
-from vaultpy.ops.reader import Reader
+from vaultpy.ops.checking.verify import VerifyRequest, verify
+from vaultpy.ops.making.create import CreateOptions, create_snapshots
+from vaultpy.ops.reading.catalog import Catalog, Entry, read_catalog
+from vaultpy.ops.reading.findings import Depth, Finding
+from vaultpy.ops.reading.reader import Reader
 from vaultpy.ops.rebuild import rebuild_index
-from vaultpy.ops.restore import Restored, RestoreOptions, restore
-from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.ops.removing.needs import Pardon
+from vaultpy.ops.removing.prune import PruneOptions, apply_prune, plan_prune
+from vaultpy.ops.restoring.restore import Restored, RestoreOptions, restore
 from vaultpy.source.apply import ApplyOptions
 from vaultpy.store import names
 from vaultpy.store.base import ObjectInfo, Store

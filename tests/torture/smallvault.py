@@ -326,27 +326,6 @@ def _be_program(argv: tuple[str, ...], environment: dict[str, str], out: Path, e
 
 def warm_up() -> None:
     """Import once what every child would import."""
-    import vaultpy.cli.app
-    import vaultpy.cli.browse
-    import vaultpy.cli.create
-    import vaultpy.cli.index
-    import vaultpy.cli.init
-    import vaultpy.cli.key
-    import vaultpy.cli.list
-    import vaultpy.cli.main
-    import vaultpy.cli.purge
-    import vaultpy.cli.restore
-    import vaultpy.cli.store
-    import vaultpy.cli.verify
-    import vaultpy.ops.create
-    import vaultpy.ops.info
-    import vaultpy.ops.init
-    import vaultpy.ops.keys
-    import vaultpy.ops.prune
-    import vaultpy.ops.rebuild
-    import vaultpy.ops.remove
-    import vaultpy.ops.restore
-    import vaultpy.ops.verify  # noqa: F401
 
 
 def fill(place: Path, seed: int = 1) -> None:

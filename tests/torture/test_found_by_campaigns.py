@@ -22,8 +22,8 @@ from vaultpy.export import read_sql, write_export
 from vaultpy.index.db import create_index
 from vaultpy.lock import hold_lock
 from vaultpy.model import BlobHash, ExportId, KeyId, StoreId
-from vaultpy.ops.moment import scratch_folder
-from vaultpy.ops.put import Putter
+from vaultpy.ops.making.put import Putter
+from vaultpy.ops.reading.moment import scratch_folder
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.wrapped import keep_wrapped_keys
 from vaultpy.source.roots import plan_roots

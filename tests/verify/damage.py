@@ -9,9 +9,9 @@ from machine import Machine
 
 from vaultpy.events import ignore
 from vaultpy.index.db import open_index
-from vaultpy.ops.findings import Depth, Finding, Verified
-from vaultpy.ops.reader import Reader
-from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.ops.checking.verify import VerifyRequest, verify
+from vaultpy.ops.reading.findings import Depth, Finding, Verified
+from vaultpy.ops.reading.reader import Reader
 
 ALL = (Depth.LISTED, Depth.HASHED, Depth.OPENED)
 FETCHING = (Depth.HASHED, Depth.OPENED)

@@ -14,10 +14,10 @@ from vaultpy.errors import UsageError
 from vaultpy.events import ignore
 from vaultpy.index.checks import Check, all_checks
 from vaultpy.index.db import open_index
-from vaultpy.ops.catalog import Entry, read_catalog
-from vaultpy.ops.checked import Share, key_of, name_of
-from vaultpy.ops.findings import Depth, Verified
-from vaultpy.ops.verify import VerifyRequest, verify
+from vaultpy.ops.checking.verify import VerifyRequest, verify
+from vaultpy.ops.reading.catalog import Entry, read_catalog
+from vaultpy.ops.reading.checked import Share, key_of, name_of
+from vaultpy.ops.reading.findings import Depth, Verified
 from vaultpy.store import names
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vaultpy.errors import StoreUnavailable
 from vaultpy.index.inventory import NamedObject
-from vaultpy.ops import scrub as scrubbing
-from vaultpy.ops.scrub import Job, PassingObject, scrub
+from vaultpy.ops.checking import scrub as scrubbing
+from vaultpy.ops.checking.scrub import Job, PassingObject, scrub
 from vaultpy.store.counting import CountingStore
 from vaultpy.store.memory import MemoryStore
 

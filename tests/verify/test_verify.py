@@ -20,8 +20,8 @@ from vaultpy.config import SourceConfig
 from vaultpy.errors import NoIdentity, StoreDenied, StoreUnavailable, UsageError
 from vaultpy.index.dump import whole_lines
 from vaultpy.keys import FORM_LIMIT, load_identities
-from vaultpy.ops import create, publish
-from vaultpy.ops.findings import PATHS_NAMED, Damage, Depth
+from vaultpy.ops.making import create, publish
+from vaultpy.ops.reading.findings import PATHS_NAMED, Damage, Depth
 from vaultpy.store import names
 
 

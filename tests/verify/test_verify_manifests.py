@@ -14,8 +14,8 @@ from vaultpy.documents import fold, write_document
 from vaultpy.errors import DamageError
 from vaultpy.manifest import decode, encode
 from vaultpy.model import host_id_of
-from vaultpy.ops import moment
-from vaultpy.ops.findings import Damage, Depth
+from vaultpy.ops.reading import moment
+from vaultpy.ops.reading.findings import Damage, Depth
 from vaultpy.signature import MANIFEST_NAMESPACE, SigningKey, Trust, fingerprint, sign
 from vaultpy.store import names
 
@@ -190,7 +190,7 @@ def test_a_manifest_removed_between_its_two_halves_is_no_damage(machine: Machine
 def test_a_hardware_key_is_asked_once_for_all_snapshots_of_a_key(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vaultpy.ops import manifests
+    from vaultpy.ops.reading import manifests
 
     opened = []
     open_key = manifests.open_key

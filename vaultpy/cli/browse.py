@@ -26,8 +26,8 @@ from vaultpy.units import format_size
 
 if TYPE_CHECKING:
     from vaultpy.index.at import FileAt
-    from vaultpy.ops.catalog import Entry
-    from vaultpy.ops.look import Listed, Shown
+    from vaultpy.ops.reading.catalog import Entry
+    from vaultpy.ops.reading.look import Listed, Shown
 
 
 @command(
@@ -58,10 +58,10 @@ def list_files(
 
     SNAPSHOT is the beginning of an id, `latest`, or SOURCE@TIME.
     """
-    from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.look import open_files
-    from vaultpy.ops.reader import open_reader
-    from vaultpy.ops.resolve import resolve_snapshot
+    from vaultpy.ops.reading.catalog import read_catalog
+    from vaultpy.ops.reading.look import open_files
+    from vaultpy.ops.reading.reader import open_reader
+    from vaultpy.ops.reading.resolve import resolve_snapshot
 
     with open_reader(
         run.config_or_store(),
@@ -140,10 +140,10 @@ def show(
     run: Run, snapshot: str, source: str | None, identities: tuple[Path, ...], signers: tuple[str, ...]
 ) -> int | None:
     """Show what a snapshot is: times, counts, sizes, problems, and what it stands on."""
-    from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.look import show_snapshot
-    from vaultpy.ops.reader import open_reader
-    from vaultpy.ops.resolve import resolve_snapshot
+    from vaultpy.ops.reading.catalog import read_catalog
+    from vaultpy.ops.reading.look import show_snapshot
+    from vaultpy.ops.reading.reader import open_reader
+    from vaultpy.ops.reading.resolve import resolve_snapshot
 
     with open_reader(
         run.config_or_store(),

@@ -23,7 +23,7 @@ from vaultpy.units import Duration
 from vaultpy.units import format_size as format_bytes
 
 if TYPE_CHECKING:
-    from vaultpy.ops.create import Created
+    from vaultpy.ops.making.create import Created
 
 A_DAY_NS = 24 * 3600 * 1_000_000_000
 
@@ -72,7 +72,7 @@ def create(
         raise UsageError("snapshot create: SOURCE and --path were both given", hint="run it once for each")
     if cron:
         run = run.under_cron()
-    from vaultpy.ops.create import CreateOptions, create_snapshots
+    from vaultpy.ops.making.create import CreateOptions, create_snapshots
     from vaultpy.vault import open_vault
 
     config = run.config()
@@ -117,7 +117,7 @@ def _chosen(config: Config, names: Sequence[str], paths: tuple[bytes, ...], name
 
 
 def _preview(run: Run, config: Config, chosen: Sequence[SourceConfig]) -> int | None:
-    from vaultpy.ops.preview import Decided, preview
+    from vaultpy.ops.making.preview import Decided, preview
 
     found, documents = [], []
     for source in chosen:

@@ -26,7 +26,7 @@ def rebuild(run: Run, wait: Duration | None, identities: tuple[Path, ...]) -> in
     The host's own index key opens its exports; --identity does where that key is lost, too.
     """
     from vaultpy.lock import hold_lock
-    from vaultpy.ops.reader import file_identities
+    from vaultpy.ops.reading.reader import file_identities
     from vaultpy.ops.rebuild import rebuild_index
     from vaultpy.vault import open_vault
 

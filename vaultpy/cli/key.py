@@ -21,7 +21,7 @@ from vaultpy.errors import UsageError
 def list_keys(run: Run) -> int | None:
     """List the store's keys, how many recipients each has, and which one this host uses."""
     from vaultpy.ops.keys import list_keys as operate
-    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.reading.reader import open_reader
 
     with open_reader(run.config_or_store()) as reader:
         found = operate(reader)
@@ -42,7 +42,7 @@ def list_keys(run: Run) -> int | None:
 def add_recipient(run: Run, recipient: str, identities: tuple[Path, ...]) -> int | None:
     """Let RECIPIENT restore, too: the past and the future of this host's store key. Touches no data."""
     from vaultpy.ops.keys import add_recipient as operate
-    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.reading.reader import open_reader
 
     with open_reader(
         run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase, tell=run.output.tell
@@ -89,7 +89,7 @@ def new(run: Run, recipients: tuple[str, ...], new_identity: Path | None) -> int
 def test(run: Run, identities: tuple[Path, ...]) -> int | None:
     """Try which of the store's keys an identity opens. Exit code 12: none."""
     from vaultpy.ops.keys import try_keys
-    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.reading.reader import open_reader
 
     with open_reader(
         run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase, tell=run.output.tell

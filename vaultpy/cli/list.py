@@ -18,8 +18,8 @@ from vaultpy.units import Duration, format_duration, format_size
 
 if TYPE_CHECKING:
     from vaultpy.model import SnapshotId
-    from vaultpy.ops.catalog import Broken, Catalog, Entry
-    from vaultpy.ops.look import Stale
+    from vaultpy.ops.reading.catalog import Broken, Catalog, Entry
+    from vaultpy.ops.reading.look import Stale
 
 LEAST_PREFIX = 8
 """Letters of an id that a list shows at least; more where they would not tell it from another."""
@@ -56,9 +56,9 @@ def list_snapshots(
     Without an index or an identity, names and tags cannot be told, and signatures are not checked: the list says so.
     With --max-age, the sources that have nothing newer are named on standard error, and --quiet leaves out the list.
     """
-    from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.look import lost_snapshots, never_made, of_source, stale_sources
-    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.reading.catalog import read_catalog
+    from vaultpy.ops.reading.look import lost_snapshots, never_made, of_source, stale_sources
+    from vaultpy.ops.reading.reader import open_reader
 
     with open_reader(
         run.config_or_store(),

@@ -28,10 +28,10 @@ from vaultpy.errors import UntrustedSigner, UsageError
 from vaultpy.units import format_size
 
 if TYPE_CHECKING:
-    from vaultpy.ops.purge import Purged, PurgePlan, SourcePlan
-    from vaultpy.ops.remove import RemovalPlan
-    from vaultpy.ops.retention import Rules
-    from vaultpy.ops.unpublish import Removed
+    from vaultpy.ops.removing.purge import Purged, PurgePlan, SourcePlan
+    from vaultpy.ops.removing.remove import RemovalPlan
+    from vaultpy.ops.removing.retention import Rules
+    from vaultpy.ops.removing.unpublish import Removed
 
 _PERIODS = ("hourly", "daily", "weekly", "monthly", "yearly")
 
@@ -92,9 +92,9 @@ def purge(
     always kept, and where more than half would go, nothing does without --force. The space comes back with `vaultpy store
     prune`.
     """
-    from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.purge import apply_purge, check_plan, check_signers, plan_purge, safe_now
-    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.reading.catalog import read_catalog
+    from vaultpy.ops.reading.reader import open_reader
+    from vaultpy.ops.removing.purge import apply_purge, check_plan, check_signers, plan_purge, safe_now
 
     wanted = _rules(rules)
     with open_reader(
@@ -120,7 +120,7 @@ def purge(
 def _rules(given: Mapping[str, Any]) -> Rules:
     if not any(given.values()):
         raise UsageError("snapshot purge: no rule was given", hint="for example --keep-daily 7, or --older-than 1y")
-    from vaultpy.ops.retention import Rules
+    from vaultpy.ops.removing.retention import Rules
 
     return Rules(
         latest=given["keep_latest"],
@@ -235,10 +235,10 @@ def remove(
     """
     if not snapshots:
         raise UsageError("snapshot remove: no SNAPSHOT was named", hint="`vaultpy snapshot list` shows them")
-    from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.purge import check_signers
-    from vaultpy.ops.reader import open_reader
-    from vaultpy.ops.remove import apply_removal, plan_removal
+    from vaultpy.ops.reading.catalog import read_catalog
+    from vaultpy.ops.reading.reader import open_reader
+    from vaultpy.ops.removing.purge import check_signers
+    from vaultpy.ops.removing.remove import apply_removal, plan_removal
 
     with open_reader(
         run.config_or_store(),

@@ -22,7 +22,7 @@ from vaultpy.cli.text import json_bytes, printable
 from vaultpy.units import format_size
 
 if TYPE_CHECKING:
-    from vaultpy.ops.restore import Restored, RestoreOptions
+    from vaultpy.ops.restoring.restore import Restored, RestoreOptions
 
 SHOWN = 100
 """Paths of each kind that are named; --json names all."""
@@ -101,10 +101,10 @@ def restore(
     simply run again. Needs no configuration and no index where --store is given. Exit code 4: something could not be
     brought back.
     """
-    from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.reader import open_reader
-    from vaultpy.ops.resolve import resolve_snapshot
-    from vaultpy.ops.restore import restore as operate
+    from vaultpy.ops.reading.catalog import read_catalog
+    from vaultpy.ops.reading.reader import open_reader
+    from vaultpy.ops.reading.resolve import resolve_snapshot
+    from vaultpy.ops.restoring.restore import restore as operate
 
     if to_tar is not None:
         from vaultpy.cli.stream import to_tar as stream
@@ -129,8 +129,8 @@ def restore(
 
 
 def _options(paths: tuple[bytes, ...], dry_run: bool, how: dict[str, Any]) -> RestoreOptions:
-    from vaultpy.ops.present import Overwrite
-    from vaultpy.ops.restore import RestoreOptions
+    from vaultpy.ops.restoring.present import Overwrite
+    from vaultpy.ops.restoring.restore import RestoreOptions
     from vaultpy.source.apply import ApplyOptions, OwnerPolicy
 
     apply = ApplyOptions(

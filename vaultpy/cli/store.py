@@ -16,8 +16,8 @@ from vaultpy.cli.text import counted, format_time, json_time
 from vaultpy.units import Duration, format_duration, format_size
 
 if TYPE_CHECKING:
-    from vaultpy.ops.info import StoreInfo
-    from vaultpy.ops.prune import Amount, Pruned, PrunePlan
+    from vaultpy.ops.reading.info import StoreInfo
+    from vaultpy.ops.removing.prune import Amount, Pruned, PrunePlan
 
 
 @command(
@@ -32,7 +32,7 @@ died or that other snapshots stand on) and `broken` (those with a signature and 
 )
 def info(run: Run) -> int | None:
     """Show the store: its id and settings, whether it answers, its objects and their bytes. No secrets."""
-    from vaultpy.ops.info import store_info
+    from vaultpy.ops.reading.info import store_info
     from vaultpy.vault import open_at
 
     place = run.config_or_store()
@@ -105,9 +105,9 @@ def prune(
     Stops where it cannot be told what a snapshot needs: a manifest that is missing, damaged, or of an unknown signer.
     """
     from vaultpy.model import SnapshotId
-    from vaultpy.ops.needs import Pardon
-    from vaultpy.ops.prune import PruneOptions, apply_prune, plan_prune
-    from vaultpy.ops.reader import open_reader
+    from vaultpy.ops.reading.reader import open_reader
+    from vaultpy.ops.removing.needs import Pardon
+    from vaultpy.ops.removing.prune import PruneOptions, apply_prune, plan_prune
 
     pardon = Pardon(frozenset(map(SnapshotId, trust)), frozenset(map(SnapshotId, retire)))
     with open_reader(run.config_or_store(), signers=signers) as reader, run.output.following() as on_event:
@@ -123,7 +123,7 @@ def prune(
 
 
 def _prune_lines(plan: PrunePlan, done: Pruned | None) -> Iterator[str]:
-    from vaultpy.ops.prune import amount_of
+    from vaultpy.ops.removing.prune import amount_of
 
     would = "" if done else "would be "
     deleted = done.deleted if done else plan.doomed
@@ -141,7 +141,7 @@ def _prune_lines(plan: PrunePlan, done: Pruned | None) -> Iterator[str]:
 
 
 def _prune_document(plan: PrunePlan, done: Pruned | None) -> dict[str, object]:
-    from vaultpy.ops.prune import Amount, amount_of
+    from vaultpy.ops.removing.prune import Amount, amount_of
 
     return {
         "dry_run": done is None,

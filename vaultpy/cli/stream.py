@@ -23,8 +23,8 @@ from vaultpy.cli.text import json_bytes, printable
 from vaultpy.units import format_size
 
 if TYPE_CHECKING:
-    from vaultpy.ops.catalog import Entry
-    from vaultpy.ops.reader import Reader
+    from vaultpy.ops.reading.catalog import Entry
+    from vaultpy.ops.reading.reader import Reader
 
 STDOUT = "-"
 
@@ -54,7 +54,7 @@ def cat(
 
     Exit code 4: the store has not all of it; what was written before that is right.
     """
-    from vaultpy.ops.archive import write_file
+    from vaultpy.ops.restoring.archive import write_file
 
     with _opened(run, snapshot, source, identities, signers) as (reader, entry):
         write_file(reader, entry, path, sys.stdout.buffer)
@@ -70,7 +70,7 @@ def to_tar(
     access: tuple[tuple[Path, ...], tuple[str, ...]],
 ) -> int | None:
     """Write a snapshot (a name and a source) as a tar archive to a new file, or standard output; exit code as of restore."""
-    from vaultpy.ops.archive import write_tar
+    from vaultpy.ops.restoring.archive import write_tar
 
     with _opened(run, *which, *access) as (reader, entry), _open_output(place) as out:
         with run.output.following() as on_event:
@@ -93,9 +93,9 @@ def to_tar(
 def _opened(
     run: Run, snapshot: str, source: str | None, identities: tuple[Path, ...], signers: tuple[str, ...]
 ) -> Iterator[tuple[Reader, Entry]]:
-    from vaultpy.ops.catalog import read_catalog
-    from vaultpy.ops.reader import open_reader
-    from vaultpy.ops.resolve import resolve_snapshot
+    from vaultpy.ops.reading.catalog import read_catalog
+    from vaultpy.ops.reading.reader import open_reader
+    from vaultpy.ops.reading.resolve import resolve_snapshot
 
     with open_reader(
         run.config_or_store(),

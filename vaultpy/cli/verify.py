@@ -25,7 +25,7 @@ from vaultpy.errors import UsageError
 from vaultpy.units import Duration, before, format_size
 
 if TYPE_CHECKING:
-    from vaultpy.ops.findings import Finding, Verified
+    from vaultpy.ops.reading.findings import Finding, Verified
 
 SNAPSHOTS_SHOWN = 5
 
@@ -83,11 +83,11 @@ def verify(
         raise UsageError("snapshot verify: SNAPSHOT and --all were both given", hint="leave one out")
     if since and sample:
         raise UsageError("snapshot verify: --since and --sample were both given", hint="leave one out")
-    from vaultpy.ops.checked import Share
-    from vaultpy.ops.findings import Depth
-    from vaultpy.ops.reader import open_reader
-    from vaultpy.ops.verify import VerifyRequest
-    from vaultpy.ops.verify import verify as operate
+    from vaultpy.ops.checking.verify import VerifyRequest
+    from vaultpy.ops.checking.verify import verify as operate
+    from vaultpy.ops.reading.checked import Share
+    from vaultpy.ops.reading.findings import Depth
+    from vaultpy.ops.reading.reader import open_reader
 
     depth = Depth.OPENED if deep else Depth.HASHED if blobs or since or sample else Depth.LISTED
     now = time.time_ns()

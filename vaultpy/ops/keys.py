@@ -11,7 +11,7 @@ from vaultpy.errors import DamageError, NoIdentity, StoreError, UsageError
 from vaultpy.keys import check_recipient, wrap
 from vaultpy.model import KeyId
 from vaultpy.ops.init import add_store_key, write_identity
-from vaultpy.ops.reader import Reader, open_wrapped
+from vaultpy.ops.reading.reader import Reader, open_wrapped
 from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.vault import Vault

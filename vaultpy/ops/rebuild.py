@@ -25,7 +25,7 @@ from vaultpy.index.snapshots import Counts, SnapshotRow, State, insert_snapshot,
 from vaultpy.index.sound import check_sound
 from vaultpy.manifest import About, Manifest, decode_about, open_manifest
 from vaultpy.model import ExportRef, SnapshotId, SnapshotState, SourceId
-from vaultpy.ops.moment import add_source, check_blobs, checked_pieces
+from vaultpy.ops.reading.moment import add_source, check_blobs, checked_pieces
 from vaultpy.ops.survey import list_metadata
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, verify
 from vaultpy.store import names
