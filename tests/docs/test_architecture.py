@@ -28,7 +28,9 @@ def named(text: str) -> set[str]:
 
 
 def layers(text: str) -> list[set[str]]:
-    rows = re.findall(r"^\| (`.*?) \|", text.partition("## The house")[2].partition("`ops/` has a room")[0], re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`.*?) \|", text.partition("## The house")[2].partition("`ops/` has a room")[0], re.MULTILINE
+    )
     return [named(row) for row in rows]
 
 
