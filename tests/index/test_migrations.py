@@ -60,6 +60,17 @@ def test_all_migrations_make_what_a_new_index_is(tmp_path: Path) -> None:
         assert index.rows("SELECT * FROM files") == []
 
 
+def test_files_of_an_index_before_access_times_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    empty_database(path)
+    upgrade(path, "none", target="0002")
+    with sqlite3.connect(path) as raw:
+        raw.execute("INSERT INTO files VALUES (7, 1, X'61', 1, 0, 5, 5, 9, 9, 1, 420, 1" + ", NULL" * 8 + ")")
+    raw.close()
+    with open_index(path) as index:
+        assert index.rows("SELECT id, name, mtime, last_seq, atime FROM files") == [(7, b"a", 5, None, None)]
+
+
 def test_an_upgrade_keeps_a_copy_and_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
     create_index(path, {"store": b"abc"}).close()

@@ -19,7 +19,7 @@ from typing import Any
 from vaultpy.durable import sync_folder
 from vaultpy.errors import IndexDamaged, IndexDatabaseError, OtherVersion
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration: what `create_index` makes and what every other database is brought to."""
 
 BUSY_MS = 30_000

@@ -107,7 +107,7 @@ _LIVE = f"""JOIN runs r ON r.no = {{0}}.id >> {COUNTER_BITS}
 
 _FILE = (
     "id, directory_id, name, kind, size, mtime, ctime, inode, device, nlink, mode, owner_id, chunk_id, link_target, rdev,"
-    " flags, btime, holes, changed"
+    " flags, btime, holes, changed, atime"
 )
 
 _COPY = (

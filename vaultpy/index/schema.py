@@ -140,10 +140,12 @@ Table(
     Column("holes", LargeBinary, comment="pairs of offset and length, 8 bytes each, big-endian"),
     Column("changed", Integer, comment="1: it never held still while it was read"),
     Column("last_seq", Integer),
+    Column("atime", Integer, comment="access time, before it was read; NULL unless the source asked for it"),
     Index("files_live", "directory_id", sqlite_where=text("last_seq IS NULL")),
     Index("files_closed", "last_seq", sqlite_where=text("last_seq IS NOT NULL")),
     Index("files_by_chunk", "chunk_id", sqlite_where=text("chunk_id IS NOT NULL")),
     Index("files_by_inode", "inode", sqlite_where=text("last_seq IS NULL AND chunk_id IS NOT NULL")),
+    Index("files_with_atime", "last_seq", sqlite_where=text("atime IS NOT NULL")),
 )
 
 Table(
