@@ -135,3 +135,17 @@ def test_a_keeper_with_a_malformed_signer_is_not_made(vaultpy: Any, home: Path) 
     ran = vaultpy("init", "--keeper", "--store", store, "--signer", "nobody", "--config", home / "keeper.toml")
     assert (ran.code, "is not a signer" in ran.err) == (2, True)
     assert not (home / "keeper.toml").exists() and not (home / "store").exists()
+
+
+def test_a_key_that_nobody_could_open_is_a_problem(vaultpy: Any, config: Path) -> None:
+    key = setting(config, "key")
+    change(config, key["id"], "01890a5d-ac96-774b-bcce-b302099a8057")
+    [problem] = check(vaultpy, config, 1)["problems"]
+    assert problem == "key 01890a5d-ac96-774b-bcce-b302099a8057: the store has no form of it, so nobody could restore"
+    change(config, "01890a5d-ac96-774b-bcce-b302099a8057", key["id"])
+    other = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z"
+    change(config, key["recipient"], other)
+    [problem] = check(vaultpy, config, 1)["problems"]
+    assert problem.startswith(
+        f"store key {key['id']}: its recipient is {key['recipient']}, not {other}: nobody could open"
+    )

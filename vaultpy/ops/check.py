@@ -12,6 +12,7 @@ from vaultpy.chunker import implementation
 from vaultpy.config import Config, SourceConfig
 from vaultpy.errors import DamageError, ObjectNotFound, VaultpyError
 from vaultpy.ops.survey import list_metadata
+from vaultpy.ops.wrapped import check_recipient_kept, has_wrapped_keys
 from vaultpy.signature import MANIFEST_NAMESPACE, check_pin, claimed_signer, fingerprint
 from vaultpy.state import StatePaths, load_host, state_paths
 from vaultpy.store import names
@@ -73,6 +74,8 @@ def _check_host(config: Config, paths: StatePaths) -> Iterator[tuple[bool, str]]
     try:
         if load_host(paths, config.store_id) is None:
             yield _warning(f"state {paths.folder}: no secrets of a host; the next run begins as a new host")
+        if config.key is not None:
+            check_recipient_kept(paths.folder, config.key)
     except VaultpyError as error:
         yield _problem(error.message)
 
@@ -82,7 +85,10 @@ def _check_store(config: Config) -> Iterator[tuple[bool, str]]:
         at = open_at(config.store)
         if at.settings.id != config.store_id:
             yield _problem(f"store {at.store.url}: it is store {at.settings.id}, not {config.store_id}")
-        elif config.signers:
+            return
+        if config.key is not None and not has_wrapped_keys(at.store, config.key.id):
+            yield _problem(f"key {config.key.id}: the store has no form of it, so nobody could restore")
+        if config.signers:
             yield from _check_signers(at.store, config.signers)
     except VaultpyError as error:
         yield _problem(error.message)

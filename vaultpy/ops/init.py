@@ -19,7 +19,7 @@ from vaultpy.manifest import hash_bytes
 from vaultpy.model import KeyId, StoreId, uuid7
 from vaultpy.ops.probe import probe
 from vaultpy.ops.probed import Probed, Verdict
-from vaultpy.ops.wrapped import keep_wrapped_keys
+from vaultpy.ops.wrapped import keep_recipient, keep_wrapped_keys
 from vaultpy.signature import check_pin
 from vaultpy.state import StatePaths, load_host, make_host, save_host, state_paths
 from vaultpy.store import names
@@ -159,8 +159,10 @@ def add_store_key(
     made = make_store_key(recipients, signer, key_id, random)
     for number, form in enumerate(made.wrapped):
         store.put(names.key_name(key_id, number), form)
-    keep_wrapped_keys(state, key_id, tuple(made.wrapped))
-    return StoreKeyConfig(key_id, made.recipient)
+    key = StoreKeyConfig(key_id, made.recipient)
+    keep_wrapped_keys(state, key_id, made.wrapped)
+    keep_recipient(state, key)
+    return key
 
 
 def write_identity(path: Path, signer: str, clock: Callable[[], int], random: Callable[[int], bytes]) -> str:
