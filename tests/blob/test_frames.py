@@ -15,6 +15,8 @@ from vaultpy.blob.frames import (
     FRAME_CHUNKS,
     FRAME_LIMIT,
     FRAME_SIZE,
+    LEAST_SAVED,
+    TRIED_ABOVE,
     WINDOW_LIMIT,
     Frame,
     FrameBuilder,
@@ -179,6 +181,55 @@ def test_one_compressor_serves_many_threads() -> None:
     for frame, [(name, data)] in zip(frames, groups, strict=True):
         assert frame.hashes == (name,)
         assert decompress_frame(frame.data, len(data)) == data
+
+
+def at_level(level: int, raw: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(raw)
+
+
+@pytest.fixture
+def levels_used(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The level of each compression, in order."""
+    used: list[int] = []
+
+    class Noted:
+        def __init__(self, *, level: int, **options: bool) -> None:
+            self._level, self._real = level, REAL_COMPRESSOR(level=level, **options)
+
+        def compress(self, raw: bytes) -> bytes:
+            used.append(self._level)
+            return self._real.compress(raw)
+
+    monkeypatch.setattr(zstandard, "ZstdCompressor", Noted)
+    return used
+
+
+@pytest.mark.parametrize("level", [TRIED_ABOVE + 1, 19])
+def test_what_does_not_shrink_is_not_worked_on_at_a_high_level(level: int, levels_used: list[int]) -> None:
+    raw = noise(300_000)
+    frame = FrameCompressor(level).compress(named(raw))
+    assert levels_used == [1]
+    assert decompress_frame(frame.data, len(raw)) == raw
+
+
+@pytest.mark.parametrize("level", [2, TRIED_ABOVE])
+def test_up_to_the_level_where_a_trial_would_pay_there_is_none(level: int, levels_used: list[int]) -> None:
+    FrameCompressor(level).compress(named(noise(300_000)))
+    assert levels_used == [level]
+
+
+def test_what_shrinks_gets_the_level_that_was_asked_for(levels_used: list[int]) -> None:
+    raw = text(300_000)
+    frame = FrameCompressor(19).compress(named(raw))
+    assert levels_used == [1, 19]
+    assert frame.data == at_level(19, raw)
+
+
+@pytest.mark.parametrize(("saved", "used"), [(LEAST_SAVED * 0.8, [1]), (LEAST_SAVED * 1.2, [1, 19])])
+def test_little_is_what_the_trial_saves_of_all_the_frame(saved: float, used: list[int], levels_used: list[int]) -> None:
+    raw = bytes(int(FRAME_SIZE * saved)) + noise(int(FRAME_SIZE * (1 - saved)))
+    FrameCompressor(19).compress(named(raw))
+    assert levels_used == used
 
 
 def compressed(raw: bytes, *, write_checksum: bool = True, write_content_size: bool = True) -> bytes:
