@@ -61,6 +61,7 @@ FULL = Config(
             exclude_larger_than=1_000_000_001,
             exclude_nodump=True,
             birth_times=True,
+            access_times=True,
             compare="no-inode",
             sqlite="as-is",
             databases=("*.db",),

@@ -82,5 +82,6 @@ def _source(source: SourceConfig) -> dict[str, object]:
         "exclude_larger_than": source.exclude_larger_than,
         "exclude_nodump": source.exclude_nodump,
         "birth_times": source.birth_times,
+        "access_times": source.access_times,
         "compare": source.compare,
     }

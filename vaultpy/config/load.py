@@ -102,6 +102,7 @@ def _load_source(name: str, table: _Table) -> SourceConfig:
         exclude_larger_than=table.size("exclude_larger_than"),
         exclude_nodump=table.flag("exclude_nodump"),
         birth_times=table.flag("birth_times"),
+        access_times=table.flag("access_times"),
         compare=table.optional("compare", _text_as(checks.check_compare)) or "full",
         sqlite=table.optional("sqlite", _text_as(checks.check_sqlite)) or "consistent",
         databases=table.texts("databases", str),

@@ -92,6 +92,8 @@ _SOURCE = """
 {exclude_nodump}
 # true: record when files were made, too. It takes time, and no system can set it when they are restored.
 {birth_times}
+# true: record when files were last read, as it was before the snapshot read them.
+{access_times}
 # What tells a changed file: "full" (size, mtime, ctime, inode), "no-inode" (network and FUSE file systems),
 # "no-ctime", or "size-mtime".
 {compare}
@@ -122,6 +124,7 @@ _EXAMPLE = """
 #exclude_larger_than = "1GiB"
 #exclude_nodump = false
 #birth_times = false
+#access_times = false
 #compare = "full"
 #sqlite = "consistent"
 #databases = []
@@ -174,6 +177,7 @@ def _source(source: SourceConfig) -> str:
         exclude_larger_than=_optional("exclude_larger_than", source.exclude_larger_than, "1GiB"),
         exclude_nodump=_line("exclude_nodump", source.exclude_nodump, False),
         birth_times=_line("birth_times", source.birth_times, False),
+        access_times=_line("access_times", source.access_times, False),
         compare=_line("compare", source.compare, "full"),
         sqlite=_line("sqlite", source.sqlite, "consistent"),
         databases=_line("databases", source.databases, ()),

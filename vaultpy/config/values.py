@@ -70,6 +70,7 @@ class SourceConfig:
     exclude_larger_than: int | None = None
     exclude_nodump: bool = False
     birth_times: bool = False
+    access_times: bool = False
     compare: Compare = "full"
     sqlite: Sqlite = "consistent"
     databases: tuple[str, ...] = ()

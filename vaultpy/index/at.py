@@ -45,6 +45,7 @@ class FileAt(NamedTuple):
     changed: int | None
     flags: int | None
     btime: int | None
+    atime: int | None
     holes: bytes | None
     has_xattrs: int
     leader: int
@@ -111,7 +112,8 @@ _FILES = f"""
 
 FILE_COLUMNS = """
     f.id, f.directory_id, f.name, f.kind, f.size, f.mtime, f.mode, f.nlink, f.owner_id, o.uid, o.gid, o.user, o."group",
-    f.link_target, f.rdev, f.changed, f.flags, f.btime, f.holes, EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id)"""
+    f.link_target, f.rdev, f.changed, f.flags, f.btime, f.atime, f.holes,
+    EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id)"""
 """A FileAt's but for the last, of `files f` and `owners o`."""
 
 _CHOSEN = f"""

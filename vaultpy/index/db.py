@@ -67,10 +67,10 @@ class Index:
         with _translated(self.path):
             return self._raw.execute(sql, params).rowcount
 
-    def run_many(self, sql: str, params: Iterable[Params]) -> None:
-        """Execute a statement once per tuple."""
+    def run_many(self, sql: str, params: Iterable[Params]) -> int:
+        """Execute a statement once per tuple; returns the number of rows that were touched in all."""
         with _translated(self.path):
-            self._raw.executemany(sql, params)
+            return self._raw.executemany(sql, params).rowcount
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -15,8 +15,9 @@ from vaultpy.index.runs import Run
 from vaultpy.index.snapshots import SnapshotRow
 from vaultpy.model import Problem
 
-HEADER_WHOLE = b"-- vaultpy export 1, whole\n"
-HEADER_DELTA = b"-- vaultpy export 1, changes\n"
+HEADERS_WHOLE = (b"-- vaultpy export 1, whole\n", b"-- vaultpy export 2, whole\n")
+HEADERS_DELTA = (b"-- vaultpy export 1, changes\n", b"-- vaultpy export 2, changes\n")
+"""Of exports without access times, which every version reads, and of those with them."""
 
 CREATE = (
     b"CREATE TABLE snapshots (id BLOB PRIMARY KEY, source_id BLOB, seq INTEGER, started_at INTEGER);\n",
@@ -34,6 +35,9 @@ CREATE = (
 )
 """Word for word: a reader refuses any other."""
 
+CREATE_ACCESS_TIMES = b"CREATE TABLE IF NOT EXISTS access_times (file_id BLOB PRIMARY KEY, atime INTEGER);\n"
+"""In every export with access times, also among changes: what they stand on may be without."""
+
 PROBLEM_LIMIT = 8 * 1024
 """Bytes of a problem's path or detail that the export keeps: a line stays under 64 KiB."""
 
@@ -41,14 +45,17 @@ PROBLEM_LIMIT = 8 * 1024
 def whole_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterable[Problem]) -> Iterator[bytes]:
     """Everything that the source's current rows say, in one moment's view (the caller's transaction); in pieces of one or
     more lines."""
-    yield HEADER_WHOLE
+    with_atime = _has_atime(index, run, None)
+    yield HEADERS_WHOLE[with_atime]
     yield from CREATE
+    if with_atime:
+        yield CREATE_ACCESS_TIMES
     yield from _lines(index, _SOURCE, (run.source_id,))
     yield from _snapshot_lines(snapshot, problems)
     yield from _lines(index, f"{_BLOBS} ORDER BY b.id", (run.source_id,))
     yield from _lines(index, f"{_DIRECTORIES} ORDER BY d.id", (run.source_id,))
     _share(index, run.source_id)
-    yield from _file_lines(index, "", (), _Seen().first_time)
+    yield from _file_lines(index, _files(with_atime), (), _Seen().first_time)
 
 
 def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterable[Problem]) -> Iterator[bytes]:
@@ -58,24 +65,31 @@ def delta_lines(index: Index, run: Run, snapshot: SnapshotRow, problems: Iterabl
     runs.  Both are found by those marks, without looking at the rest.
     """
     assert run.parent_seq is not None
-    yield HEADER_DELTA
+    new_ids = [(no << COUNTER_BITS, no + 1 << COUNTER_BITS) for no in sorted(run.unpublished)]
+    with_atime = _has_atime(index, run, run.parent_seq) or any(_has_atime(index, run, None, *ids) for ids in new_ids)
+    yield HEADERS_DELTA[with_atime]
+    if with_atime:
+        yield CREATE_ACCESS_TIMES
     yield from _snapshot_lines(snapshot, problems)
     closed = (run.parent_seq, run.source_id)
+    if with_atime:
+        yield from _lines(index, _CLOSED_ATIMES, closed)
     for sql in (_CLOSED_FILES, _CLOSED_CONTENT, _CLOSED_XATTRS, _DEAD_CHUNKS, _CLOSED_BLOBS, _CLOSED_DIRECTORIES):
         yield from _lines(index, sql, closed)
     yield from _lines(index, f"{_BLOBS} AND t.first_seq > ? ORDER BY b.id", (run.source_id, run.parent_seq))
-    new = ", ".join(str(no) for no in sorted(run.unpublished))
-    yield from _lines(index, f"{_DIRECTORIES} AND r.no IN ({new}) ORDER BY d.id", (run.source_id,))
+    for ids in new_ids:
+        yield from _lines(index, f"{_DIRECTORIES} AND d.id >= ? AND d.id < ? ORDER BY d.id", (run.source_id, *ids))
     seen = _Seen()
     _share(index, run.source_id)
 
     def is_new(chunk_id: int) -> bool:
         return seen.first_time(chunk_id) and not _in_parent(index, run, chunk_id)
 
-    for no in sorted(run.unpublished):
-        limits = (no << COUNTER_BITS, no + 1 << COUNTER_BITS)
-        yield from _file_lines(index, "AND f.id >= ? AND f.id < ?", limits, is_new)
+    for ids in new_ids:
+        yield from _file_lines(index, f"{_files(with_atime)} AND f.id >= ? AND f.id < ?", ids, is_new)
 
+
+_NO_END = 1 << 62
 
 LINES_AT_ONCE = 1_024
 """Lines that are given out together."""
@@ -121,11 +135,20 @@ def _share(index: Index, source_id: int) -> None:
     index.run(_SHARED_RUNS, (source_id,))
 
 
-def _file_lines(index: Index, where: str, params: tuple[int, ...], is_new: Callable[[int], bool]) -> Iterator[bytes]:
+def _has_atime(index: Index, run: Run, last_seq: int | None, first_id: int = 0, end_id: int = _NO_END) -> bool:
+    """Whether any file of the run's source with that last sequence, and an id within the limits, has an access time."""
+    return index.row(_WITH_ATIME, (run.source_id, last_seq, first_id, end_id)) is not None
+
+
+def _files(with_atime: bool) -> str:
+    return _FILES.format(more=_ATIME_LINE if with_atime else "")
+
+
+def _file_lines(index: Index, files: str, params: tuple[int, ...], is_new: Callable[[int], bool]) -> Iterator[bytes]:
     """Lines of files, each after the lines of its chunks that the reader does not know yet: side by side the hash is
     written twice within a few hundred bytes, which zstd folds into one."""
     lines: list[str] = []  # encoded some at a time, which costs less
-    for row_id, chunk_id, has_more, chunk_line, file_line in index.each(f"{_FILES} {where} ORDER BY f.id", params):
+    for row_id, chunk_id, has_more, chunk_line, file_line in index.each(f"{files} ORDER BY f.id", params):
         if chunk_id is not None and is_new(chunk_id):
             lines.append(chunk_line)
         lines.append(file_line)
@@ -186,11 +209,18 @@ _FILES = f"""
     quote(f.ctime), f.inode, f.device, f.nlink, f.mode, o.text, quote(c.hash),
     CASE WHEN coalesce(f.link_target, f.rdev, f.flags, f.btime, f.holes, f.changed) IS NULL
     THEN 'NULL,NULL,NULL,NULL,NULL,NULL' ELSE printf('%s,%s,%s,%s,%s,%s', quote(f.link_target), quote(f.rdev),
-    quote(f.flags), quote(f.btime), quote(f.holes), quote(f.changed)) END, r.seq)
+    quote(f.flags), quote(f.btime), quote(f.holes), quote(f.changed)) END, r.seq){{more}}
     FROM files f CROSS JOIN temp.dump_runs r ON r.no = f.id >> {COUNTER_BITS}
     CROSS JOIN temp.dump_runs p ON p.no = f.directory_id >> {COUNTER_BITS}
     CROSS JOIN temp.dump_owners o ON o.id = f.owner_id
     LEFT JOIN chunks c ON c.id = f.chunk_id LEFT JOIN blobs b ON b.id = c.blob_id WHERE f.last_seq IS NULL"""
+
+_ATIME_LINE = f""" || CASE WHEN f.atime IS NULL THEN '' ELSE
+    printf('INSERT INTO access_times VALUES (%s%08X'',%d);\n', r.text, f.id & {COUNTER_MASK}, f.atime) END"""
+
+_WITH_ATIME = """
+    SELECT 1 FROM files f INDEXED BY files_with_atime CROSS JOIN directories d ON d.id = f.directory_id
+    WHERE f.atime IS NOT NULL AND d.source_id = ?1 AND f.last_seq IS ?2 AND f.id >= ?3 AND f.id < ?4 LIMIT 1"""
 
 _CONTENT = f"""
     SELECT c.id,
@@ -219,6 +249,10 @@ _CLOSED_XATTRS = f"""
     SELECT printf('DELETE FROM xattrs WHERE file_id = %s;\n', {_uuid("r.prefix", "f.id")}) {_CLOSED}
     AND EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id) ORDER BY f.id"""
 
+_CLOSED_ATIMES = f"""
+    SELECT printf('DELETE FROM access_times WHERE file_id = %s;\n', {_uuid("r.prefix", "f.id")}) {_CLOSED}
+    AND f.atime IS NOT NULL ORDER BY f.id"""
+
 _CLOSED_DIRECTORIES = f"""
     SELECT printf('DELETE FROM directories WHERE id = %s;\n', {_uuid("r.prefix", "d.id")})
     FROM directories d JOIN runs r ON r.no = d.id >> {COUNTER_BITS}
@@ -228,11 +262,12 @@ _CLOSED_BLOBS = """
     SELECT printf('DELETE FROM blobs WHERE id = %s;\n', quote(b.uuid))
     FROM snapshot_blobs t JOIN blobs b ON b.id = t.blob_id WHERE t.last_seq = ?1 AND t.source_id = ?2 ORDER BY b.id"""
 
+# In halves: joined to anything, the view of both would be made whole first.
 _DEAD_CHUNKS = """
-    SELECT DISTINCT printf('DELETE FROM chunks WHERE hash = %s;\n', quote(c.hash))
-    FROM files f JOIN directories d ON d.id = f.directory_id
-    JOIN file_content t ON t.file_id = f.id JOIN chunks c ON c.id = t.chunk_id
-    WHERE f.last_seq = ?1 AND d.source_id = ?2
+    SELECT printf('DELETE FROM chunks WHERE hash = %s;\n', quote(c.hash)) FROM chunks c WHERE c.id IN (
+    SELECT f.chunk_id FROM files f JOIN directories d ON d.id = f.directory_id WHERE f.last_seq = ?1 AND d.source_id = ?2
+    UNION SELECT t.chunk_id FROM files f JOIN directories d ON d.id = f.directory_id
+    JOIN file_chunks t ON t.file_id = f.id WHERE f.last_seq = ?1 AND d.source_id = ?2)
     AND NOT EXISTS (SELECT 1 FROM files o JOIN directories e ON e.id = o.directory_id
     WHERE o.chunk_id = c.id AND o.last_seq IS NULL AND e.source_id = ?2)
     AND NOT EXISTS (SELECT 1 FROM file_chunks u JOIN files o ON o.id = u.file_id JOIN directories e ON e.id = o.directory_id

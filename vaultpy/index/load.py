@@ -11,7 +11,7 @@ host's own index from snapshot after snapshot (what a delta deletes ended with t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from vaultpy.errors import DamageError, IndexDatabaseError, StoreFormatError
@@ -36,7 +36,7 @@ class Expected:
     seq: int
 
 
-_TOGETHER = ("chunks", "files", "file_chunks", "xattrs")
+_TOGETHER = ("chunks", "files", "file_chunks", "xattrs", "access_times")
 """Tables whose lines alternate: each file's follow its chunks'.  Their rows are written in this order, many at a time, for a
 row needs none of a later table."""
 
@@ -49,6 +49,7 @@ class _Reader:
     expected: Expected
     source_id: int
     close_seq: int | None
+    with_atime: bool
     runs: dict[bytes, int] = field(default_factory=dict)
     owners: dict[tuple[object, ...], int] = field(default_factory=dict)
     blobs: dict[bytes, int] = field(default_factory=dict)
@@ -134,9 +135,8 @@ def apply_export(
 
     Raises DamageError for anything but the grammar of docs/format.md, StoreFormatError for a newer format.
     """
-    reader = _Reader(index, expected, source_id, close_seq)
     source = iter(lines)
-    _read_header(source, whole)
+    reader = _Reader(index, expected, source_id, close_seq, with_atime=_read_header(source, whole))
     try:
         for line in source:
             reader.take(*parse_line(line))
@@ -147,18 +147,19 @@ def apply_export(
         raise
 
 
-def _read_header(lines: Iterable[bytes], whole: bool) -> None:
-    source = iter(lines)
+def _read_header(source: Iterator[bytes], whole: bool) -> bool:
+    """Read the lines that every export begins with; whether it is one with access times."""
     first = next(source, b"")
-    wanted = dump.HEADER_WHOLE if whole else dump.HEADER_DELTA
-    if first != wanted:
-        if re.fullmatch(rb"-- vaultpy export [2-9][0-9]{0,5}, [a-z]+\n", first):
+    known = dump.HEADERS_WHOLE if whole else dump.HEADERS_DELTA
+    if first not in known:
+        if re.fullmatch(rb"-- vaultpy export (?:[3-9]|[1-9][0-9]{1,5}), [a-z]+\n", first):
             raise StoreFormatError("export is of a newer format", hint="use a newer vaultpy")
         raise DamageError("export does not begin as one")
-    if whole:
-        for line in dump.CREATE:
-            if next(source, b"") != line:
-                raise DamageError("export has other tables than its format")
+    with_atime = first == known[1]
+    for line in (*(dump.CREATE if whole else ()), *([dump.CREATE_ACCESS_TIMES] if with_atime else [])):
+        if next(source, b"") != line:
+            raise DamageError("export has other tables than its format")
+    return with_atime
 
 
 def _put_files(reader: _Reader, batch: list[tuple[object, ...]]) -> None:
@@ -212,6 +213,12 @@ def _put_xattrs(reader: _Reader, batch: list[tuple[object, ...]]) -> None:
         rows.append((reader.row_id(uuid), name, part, value))
     sql = "INSERT INTO xattrs VALUES (?, ?, ?, ?)"
     reader.index.run_many(sql if reader.close_seq is None else _again(sql), rows)
+
+
+def _put_access_times(reader: _Reader, batch: list[tuple[object, ...]]) -> None:
+    rows = [(atime, reader.row_id(uuid)) for uuid, atime in batch]  # type: ignore[arg-type]
+    if not reader.with_atime or reader.index.run_many(_PUT_ACCESS_TIME, rows) != len(rows):
+        raise DamageError("export has access times that cannot be")
 
 
 def _put_directories(reader: _Reader, batch: list[tuple[object, ...]]) -> None:
@@ -318,6 +325,12 @@ def _end_with_its_file(reader: _Reader, batch: list[tuple[object, ...]]) -> None
     """The rows go, or stay, with their file's row; the line is there for readers that know SQL only."""
 
 
+def _end_access_times(reader: _Reader, batch: list[tuple[object, ...]]) -> None:
+    """As above, in exports that have such rows."""
+    if not reader.with_atime:
+        raise DamageError("export has access times that cannot be")
+
+
 def _text(value: object) -> str:
     assert isinstance(value, bytes)
     return value.decode("utf-8", "replace")
@@ -343,6 +356,8 @@ _PUT_CHUNK_AGAIN = f"""{_PUT_CHUNK} ON CONFLICT (hash) DO UPDATE SET blob_id = e
 _PUT_FILE_CHUNK = """
     INSERT INTO file_chunks VALUES (?1, ?2, ifnull((SELECT id FROM chunks WHERE hash = ?3), -1))"""
 
+_PUT_ACCESS_TIME = "UPDATE files SET atime = ?1 WHERE id = ?2 AND last_seq IS NULL AND ifnull(atime, ?1) = ?1"
+
 _PUT_BLOB = "INSERT OR IGNORE INTO blobs (uuid, key_id, hash, raw_size, stored_size) VALUES (?, ?, ?, ?, ?)"
 
 _WRITERS: dict[str, Callable[[_Reader, list[tuple[object, ...]]], None]] = {
@@ -350,6 +365,7 @@ _WRITERS: dict[str, Callable[[_Reader, list[tuple[object, ...]]], None]] = {
     "chunks": _put_chunks,
     "file_chunks": _put_file_chunks,
     "xattrs": _put_xattrs,
+    "access_times": _put_access_times,
     "directories": _put_directories,
     "blobs": _put_blobs,
     "problems": _put_problems,
@@ -361,4 +377,5 @@ _WRITERS: dict[str, Callable[[_Reader, list[tuple[object, ...]]], None]] = {
     "-blobs": _end_blobs,
     "-file_chunks": _end_with_its_file,
     "-xattrs": _end_with_its_file,
+    "-access_times": _end_access_times,
 }

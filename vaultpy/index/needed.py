@@ -88,6 +88,7 @@ class Present(NamedTuple):
     flags: int
     has_xattrs: int
     chunk_id: int | None
+    atime: int | None
     leader: int
 
 
@@ -318,7 +319,7 @@ _NOTE_SMALL = f"""
 
 _ROW = """
     c.raw_offset, c.size, c.hash, f.id, f.directory_id, f.name, f.mode, f.mtime, f.owner_id,
-    f.nlink > 1 OR f.holes IS NOT NULL
+    f.nlink > 1 OR f.holes IS NOT NULL OR f.atime IS NOT NULL
     OR EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id)"""
 
 _PLAIN = f"""
@@ -339,7 +340,7 @@ _WITHOUT_CONTENT = """
 _PRESENT = """
     SELECT f.id, f.directory_id, f.name, f.kind, f.size, f.mtime, f.mode, f.owner_id, f.link_target, f.rdev,
     ifnull(f.flags, 0), EXISTS (SELECT 1 FROM xattrs x WHERE x.file_id = f.id),
-    CASE WHEN f.holes IS NULL THEN f.chunk_id END, ifnull(l.leader, f.id)
+    CASE WHEN f.holes IS NULL THEN f.chunk_id END, f.atime, ifnull(l.leader, f.id)
     FROM temp.{0} f LEFT JOIN temp.links l ON l.id = f.id WHERE f.kind <> :directory ORDER BY f.id"""
 
 _CHUNKS_OF = """

@@ -40,7 +40,7 @@ def storable_number(number: int) -> int:
 
 
 class FileRow(NamedTuple):
-    """One version of one path, in the order of the table's columns between `id` and `last_seq`."""
+    """One version of one path: the table's columns but for `id` and `last_seq`."""
 
     directory_id: int
     name: bytes
@@ -60,11 +60,12 @@ class FileRow(NamedTuple):
     btime: int | None = None
     holes: bytes | None = None
     changed: int | None = None
+    atime: int | None = None
 
 
-PlainFile = tuple[int, bytes, int, int, int | None, int, int, int, int, int, int | None]
+PlainFile = tuple[int | bytes | None, ...]
 """A regular file of one chunk (None: it is empty) and nothing special, which nearly all are: directory_id, name, size,
-mtime, ctime, inode, device, nlink, mode, owner_id and chunk_id, as in FileRow."""
+mtime, ctime, inode, device, nlink, mode, owner_id, then atime if the recorder takes that, and chunk_id, as in FileRow."""
 
 
 OtherFile = tuple[FileRow, "array.array[int]", Sequence[tuple[bytes, bytes]]]
@@ -97,11 +98,12 @@ class _Gathered:
 class Recorder:
     """Takes a run's findings in any order and writes them in a safe one.  Close it with `flush`."""
 
-    def __init__(self, index: Index, run: Run, reuse: Reuse) -> None:
+    def __init__(self, index: Index, run: Run, reuse: Reuse, *, access_times: bool = False) -> None:
         self.index = index
         self.run = run
         self.files_recorded = 0
         self._reuse = reuse
+        self._insert_plain = _INSERT_PLAIN_WITH_ATIME if access_times else _INSERT_PLAIN
         self._stored: set[int] = set()
         self._next_chunk = (index.value("SELECT max(id) FROM chunks") or 0) + 1
         self._filter = ChunkFilter(index, self._next_chunk)
@@ -278,7 +280,7 @@ class Recorder:
         )
         plain = [row for group in gathered.groups for row in group.plain]
         first = self.run.new_ids(len(plain))
-        index.run_many(_INSERT_PLAIN, ((row_id, *row) for row_id, row in enumerate(plain, first)))
+        index.run_many(self._insert_plain, ((row_id, *row) for row_id, row in enumerate(plain, first)))
         others = [one for group in gathered.groups for one in group.others]
         first = self.run.new_ids(len(others))
         index.run_many(_INSERT_FILE, (_values(row_id, *other) for row_id, other in enumerate(others, first)))
@@ -317,6 +319,8 @@ _INSERT_FILE = (
 _INSERT_PLAIN = f"""
     INSERT INTO files (id, directory_id, name, kind, size, mtime, ctime, inode, device, nlink, mode, owner_id, chunk_id)
     VALUES (?, ?, ?, {int(Kind.FILE)}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_INSERT_PLAIN_WITH_ATIME = _INSERT_PLAIN.replace("owner_id, ", "owner_id, atime, ").replace("?, ?)", "?, ?, ?)")
 
 
 def _values(row_id: int, row: FileRow, chunk_ids: array.array[int], _xattrs: object) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from types import TracebackType
 
 from vaultpy.errors import ReplacedError, SourceError
 from vaultpy.source.failures import translate
+from vaultpy.source.read import open_unseen
 
 KEPT_OPEN = 64
 """Directories that stay open at a time."""
@@ -97,7 +98,7 @@ class Descent:
 
 def _open(name: bytes, flags: int, dir_fd: int | None) -> tuple[int, os.stat_result]:
     try:
-        fd = os.open(name, flags, dir_fd=dir_fd)
+        fd = open_unseen(name, flags, dir_fd)
         try:
             return fd, os.fstat(fd)
         except OSError:

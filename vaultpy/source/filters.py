@@ -28,6 +28,7 @@ from typing import NamedTuple
 from pathspec import GitIgnoreSpec
 
 from vaultpy.errors import UsageError
+from vaultpy.source.read import OPEN, open_unseen
 
 CACHE_TAG = b"CACHEDIR.TAG"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
@@ -241,7 +242,7 @@ def is_cache(dir_fd: int) -> bool:
     A tag that cannot be read says nothing: the directory is stored.
     """
     try:
-        fd = os.open(CACHE_TAG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        fd = open_unseen(CACHE_TAG, OPEN, dir_fd)
     except OSError:
         return False
     try:

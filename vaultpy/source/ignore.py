@@ -13,11 +13,10 @@ from typing import NamedTuple
 from vaultpy.model import Problem, ProblemKind
 from vaultpy.source.failures import explain
 from vaultpy.source.filters import Decision, Filter, Verdict, compile_lines
+from vaultpy.source.read import OPEN, open_unseen
 
 SIZE_LIMIT = 1 << 20
 """Bytes of an ignore file that are read; a larger one is none."""
-
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Layer(NamedTuple):
@@ -91,7 +90,7 @@ def verdict_within(configured: Verdict | None, layers: tuple[Layer, ...], folder
 
 def _read(dir_fd: int, name: bytes) -> bytes | None:
     """What is in an ignore file; None for one that is too large, or no regular file."""
-    fd = os.open(name, _OPEN, dir_fd=dir_fd)
+    fd = open_unseen(name, OPEN, dir_fd)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > SIZE_LIMIT:

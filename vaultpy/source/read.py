@@ -7,6 +7,7 @@ Errors carry the system's words without the path (see `failures.to_problem`).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -50,6 +51,19 @@ def open_regular(dir_fd: int, name: bytes, expected: Listed) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def open_unseen(name: bytes, flags: int, dir_fd: int | None = None) -> int:
+    """Open something so that reading it leaves its access time alone, where the system allows that: as its owner, or root.
+
+    Raises OSError.
+    """
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+    return os.open(name, flags, dir_fd=dir_fd)
 
 
 def _open(dir_fd: int, name: bytes, expected: Listed) -> int:

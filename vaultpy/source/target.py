@@ -21,6 +21,7 @@ from typing import TypeVar
 from vaultpy.errors import DamageError, TargetError, TargetFull
 from vaultpy.model import Kind
 from vaultpy.source.failures import explain
+from vaultpy.source.read import open_unseen
 
 _Made = TypeVar("_Made")
 
@@ -197,7 +198,7 @@ class TargetTree:
                 return make(name), name
 
 
-def write_at(fd: int, data: bytes, offset: int) -> None:
+def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data` at `offset`.  Raises TargetError, or TargetFull when there is no room."""
     with _failing():
         while data:
@@ -214,7 +215,7 @@ def open_existing(dir_fd: int, name: bytes, expected: Identity, *, write: bool =
     check_name(name)
     flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with _failing(name):
-        fd = os.open(name, flags, dir_fd=dir_fd)
+        fd = open_unseen(name, flags, dir_fd)  # an access time that was given back is to stay
     if identity(os.fstat(fd)) != expected or expected[2] != stat.S_IFREG:
         os.close(fd)
         raise TargetError(f"{os.fsdecode(name)}: somebody replaced it meanwhile")

@@ -256,7 +256,7 @@ class _Attempt:
         self._on_event(StepBegan(f"snapshot of {self._subject.config.name}"))
         names = OwnerNames()
         owners = Owners(index, lambda uid, gid: (names.user(uid), names.group(gid)))
-        recorder = Recorder(index, run, reuse)
+        recorder = Recorder(index, run, reuse, access_times=self._subject.config.access_times)
         comparer = Comparer(
             index, self._subject.id, owners, self._subject.config.compare, suspect_files(index, run, reuse.blobs)
         )
@@ -273,6 +273,7 @@ class _Attempt:
             on_event=self._on_event,
             keep_alive=lambda: self._keep_alive(run, comparer.tally),
             birth_times=self._subject.config.birth_times,
+            access_times=self._subject.config.access_times,
         )
         settings = SealSettings(vault.config.compression, vault.config.blob_size)
         setup = Setup((vault.key.recipient,), settings, vault.paths.scratch, self._subject.config.birth_times)
@@ -308,6 +309,7 @@ class _Attempt:
                 streams,
                 by_ctime=source.compare not in ("no-ctime", "size-mtime"),
                 birth_times=source.birth_times,
+                access_times=source.access_times,
             )
         sink: Sink = taker
         if source.commands:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vaultpy.errors import ReplacedError, SourceError, VanishedError
 from vaultpy.index.live import LiveFile
+from vaultpy.index.record import storable_time
 from vaultpy.model import Kind, Problem, ProblemKind
 from vaultpy.ops.making.compare import IsUnchanged, Place
 from vaultpy.ops.making.stream import Stamp, Streams
@@ -72,11 +73,12 @@ class DatabaseTaker:
         *,
         by_ctime: bool = True,
         birth_times: bool = False,
+        access_times: bool = False,
         waits: Waits = PATIENCE,
     ) -> None:
         """`by_ctime`: times of changes tell; without them no database that has journals is ever unchanged."""
         self._chosen, self._scratch, self._streams = chosen, scratch, streams
-        self._by_ctime, self._waits = by_ctime, waits
+        self._by_ctime, self._waits, self._access_times = by_ctime, waits, access_times
         self._flags = FlagReader()
         self._statx = Statx() if birth_times else None
 
@@ -169,6 +171,7 @@ class DatabaseTaker:
             changed=changed,
             flags=self._flags.read(fd, place.stat.st_dev) or None,
             btime=None if self._statx is None else self._statx.birth_at(place.folder.fd, place.name),
+            atime=storable_time(place.stat.st_atime_ns) if self._access_times else None,
         )
         self._streams.put(row, stored, xattrs, old)
 

@@ -149,6 +149,8 @@ class _Archiver:
         if row.rdev is not None:
             info.devmajor, info.devminor = os.major(row.rdev), os.minor(row.rdev)
         info.pax_headers = {"mtime": _seconds(row.mtime)}
+        if row.atime is not None:
+            info.pax_headers["atime"] = _seconds(row.atime)
         for key, value in xattrs_at(self.moment, row.id) if row.has_xattrs else ():
             info.pax_headers["SCHILY.xattr." + os.fsdecode(key)] = os.fsdecode(value)
         if row.nlink > 1 and row.kind != Kind.DIRECTORY:

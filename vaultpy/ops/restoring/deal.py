@@ -105,7 +105,7 @@ class Dealer:
 
     def _give(self, row: FileAt, fd: int) -> None:
         owner = self._owners[row.owner_id]
-        metadata = FileMetadata(row.mode, *(owner or (-1, -1)), row.mtime, xattrs=self._xattrs(row))
+        metadata = FileMetadata(row.mode, *(owner or (-1, -1)), row.mtime, atime=row.atime, xattrs=self._xattrs(row))
         self._tally.missed.update(self._placer.give(fd, metadata, owner))
 
     def _share(self, blob: NeededBlob, rows: list[Row]) -> Share:
@@ -125,7 +125,7 @@ class Dealer:
 
     def _describe(self, file_id: int) -> OddFile:
         row = file_of(self._moment, file_id)
-        return OddFile(row.size, self._xattrs(row), row.holes, row.nlink > 1)
+        return OddFile(row.size, self._xattrs(row), row.holes, row.nlink > 1, row.atime)
 
     def _xattrs(self, row: FileAt) -> tuple[Xattr, ...]:
         return xattrs_at(self._moment, row.id) if row.has_xattrs else ()

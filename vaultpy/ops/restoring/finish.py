@@ -151,7 +151,8 @@ class Finisher:
 
     def _metadata(self, row: FileAt) -> FileMetadata:
         xattrs = xattrs_at(self._moment, row.id) if row.has_xattrs else ()
-        return FileMetadata(row.mode, *(self._owners[row.owner_id] or (-1, -1)), row.mtime, xattrs=xattrs)
+        owner = self._owners[row.owner_id] or (-1, -1)
+        return FileMetadata(row.mode, *owner, row.mtime, atime=row.atime, xattrs=xattrs)
 
     def _options_for(self, row: FileAt) -> ApplyOptions:
         # Names were looked up once for all: what is given here are numbers.

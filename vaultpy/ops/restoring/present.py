@@ -208,7 +208,7 @@ class Comparer:
                 return False
             owner = self._owners[row.owner_id]
             xattrs = xattrs_at(self._moment, row.id) if row.has_xattrs else ()
-            metadata = FileMetadata(row.mode, *(owner or (-1, -1)), row.mtime, xattrs=xattrs)
+            metadata = FileMetadata(row.mode, *(owner or (-1, -1)), row.mtime, atime=row.atime, xattrs=xattrs)
             placer.give(fd, metadata, owner)
             return True
         finally:

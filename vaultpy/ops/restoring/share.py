@@ -13,12 +13,13 @@ Row = tuple[Any, ...]
 
 
 class OddFile(NamedTuple):
-    """A file that is more than its row says; `linked`: others will be made second names of it."""
+    """A file that is more than its row says; `linked`: others will be made second names of it; `atime` None: as mtime."""
 
     size: int
     xattrs: tuple[tuple[bytes, bytes], ...]
     holes: bytes | None
     linked: bool
+    atime: int | None = None
 
 
 class BegunFile(NamedTuple):

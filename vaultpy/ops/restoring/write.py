@@ -74,7 +74,7 @@ class Writer:
         owner = share.owners[owner_id]
         found = share.odd.get(file_id)
         odd = OddFile._make(found) if found else OddFile(len(data), (), None, False)
-        metadata = FileMetadata(mode, *(owner or (-1, -1)), mtime, xattrs=odd.xattrs)
+        metadata = FileMetadata(mode, *(owner or (-1, -1)), mtime, atime=odd.atime, xattrs=odd.xattrs)
         segments = self._segments(odd.holes, 0, data)
         missed, made = self._placer.place_odd(dir_fd, name, segments, odd.size, metadata, owner)
         outcome.missed.extend(missed)
