@@ -382,10 +382,17 @@ class VaultMachine(RuleBasedStateMachine):
             catalog = read_catalog(reader)
         assert {one.id for one in catalog.entries} - self.world.unclean() == self.world.snapshots.keys()
         assert {one.id for one in catalog.broken} <= self.half_there()
-        for id, known in self.world.snapshots.items():
+        self.check_what_is_there()
+
+    def check_what_is_there(self) -> None:
+        for id in self.world.snapshots:
             for here in (False, True):
-                assert self.restore(id, known.source, here=here) == known.look, (known.source, here)
+                self.check_comes_back(id, here=here)
         self.check_verify(Depth.OPENED, here=False)
+
+    def check_comes_back(self, id: SnapshotId, *, here: bool) -> None:
+        known = self.world.snapshots[id]
+        assert self.restore(id, known.source, here=here) == known.look, (known.source, here)
 
     @invariant()
     def the_index_is_sound(self) -> None:

@@ -54,6 +54,9 @@ SIZES = 32
 
 PLACES = ("store", "home")
 
+FULL = f"of {SIZES} sizes"
+"""A point for each size, so that a share of the cases has all of them."""
+
 
 def cases(room: Room) -> Iterator[Case]:
     for operation in chosen(room, SAMPLED):
@@ -69,13 +72,13 @@ def cases(room: Room) -> Iterator[Case]:
             yield Case(operation, "short write", str(number))
     for place in PLACES:
         for size in range(SIZES):
-            yield Case("changed", f"{place} fills up", str(size))
+            yield Case("changed", f"{place} fills up at {size}", FULL)
 
 
 def run(room: Room, case: Case) -> Outcome:
     stages = stages_of(room)
     stage = stages.start(case.operation)
-    if case.point.endswith("fills up"):
+    if case.hit == FULL:
         return _fill_up(room, stage, case)
     if case.point == "short write":
         ran, met = _cut_writes(stage, int(case.hit)), True
@@ -120,9 +123,10 @@ def _shortened(write: Callable[..., int], number: int) -> Callable[..., int]:
 
 def _fill_up(room: Room, stage: Stage, case: Case) -> Outcome:
     """The store, or the host's own folder, on a file system with some room left, which grows before the next run."""
-    place = stage.vault.folder / case.point.split()[0]
+    name, _, number = case.point.partition(" fills up at ")
+    place = stage.vault.folder / name
     used = sum(_pages(path) for path in place.rglob("*")) + 64
-    size = used + 1 + int(case.hit) ** 2 * (_needed(place.name) // SIZES**2)
+    size = used + 1 + int(number) ** 2 * (_needed(place.name) // SIZES**2)
     with_copy = place.with_name(place.name + "-copy")
     place.rename(with_copy)
     place.mkdir()
@@ -160,6 +164,7 @@ register(
         "a disk that is full, broken or read-only at any call stops a run with a word, and costs nothing finished",
         cases,
         run,
+        wanted=2400,
         sample=16,
         needs=syscalls.needs,
         close=close_stages,

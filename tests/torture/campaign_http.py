@@ -264,6 +264,7 @@ HTTP_CAMPAIGN = register(
         promise="a server, or whatever is on the way to it, that lies in HTTP makes vaultpy fail, never say what is not so",
         cases=lambda room: list(prepare(room).told),
         run=run_case,
+        wanted=1200,
         sample=12,
         needs=lambda: None if rclone_path() else "rclone is",
         close=close,

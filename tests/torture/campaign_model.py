@@ -1,7 +1,9 @@
 """Campaign 8, "Model": the state machine of tests/model, and what it leaves out: holes, a store that is down, corruption, a
 clock that jumps both ways.
 
-A case is a few runs of fifty steps, by a seed of their own.  After each step every snapshot comes back as the model has it.
+A case is a few runs of fifty steps, by a seed of their own.  After each step that changed the store everything that a
+snapshot needs is listed and the newest of each source comes back as the model has it; after some of them, and when a run
+ends, every snapshot does, and every byte is verified.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from world import HOUR
 
 from vaultpy.errors import StoreError, StoreUnavailable, VaultpyError
 from vaultpy.events import ignore
+from vaultpy.model import SnapshotId
 from vaultpy.ops.checking.verify import VerifyRequest, verify
 from vaultpy.ops.reading.catalog import read_catalog
 from vaultpy.ops.reading.findings import Depth
@@ -33,12 +36,43 @@ from vaultpy.store import names
 RUNS = 2000
 STEPS = 50
 
-TOGETHER = 4
+TOGETHER = 8
 """Runs of a case, besides the first, in which Hypothesis always does the least that it can."""
+
+WHOLE = 5
+"""Of so many steps that changed the store one is followed by restores of everything."""
 
 
 class TorturedMachine(VaultMachine):
     """The vault's model, and more that can happen to it."""
+
+    looked = 0
+    """Steps after which something was restored."""
+
+    def check_what_is_there(self) -> None:
+        self.looked += 1
+        here = self.looked % 2 == 0
+        whole = self.looked % WHOLE == 0
+        for id in self.world.snapshots if whole else self.newest_ids():
+            self.check_comes_back(id, here=here)
+        self.check_verify(Depth.OPENED if whole else Depth.LISTED, here=here)
+
+    def newest_ids(self) -> list[SnapshotId]:
+        by_sequence = sorted(self.world.snapshots.items(), key=lambda item: item[1].seq)
+        return list({known.source: id for id, known in by_sequence}.values())
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:  # else a step has failed, and what did is to be told
+                self.check_everything()
+        finally:
+            super().teardown()
+
+    def check_everything(self) -> None:
+        self.adopt_decided()
+        for id in self.world.snapshots:
+            self.check_comes_back(id, here=False)
+        self.check_verify(Depth.OPENED, here=False)
 
     @rule(which=numbers, size=st.sampled_from([1 << 16, 1 << 20, 3 << 20]))
     def make_sparse(self, which: int, size: int) -> None:
@@ -157,6 +191,7 @@ MODEL_CAMPAIGN = register(
         promise="in any order of changes, runs, deaths, purges, losses and clock jumps every snapshot comes back",
         cases=cases,
         run=run_case,
+        wanted=2000,
         sample=2,
     )
 )

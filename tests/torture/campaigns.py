@@ -63,14 +63,16 @@ class Room:
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """`cases` lists them (and may try things out to find them); `run` runs one, and raises Violation (or any other
-    AssertionError).  `sample`: how many cases `make test` runs; `in_order`: cases are run as listed, not shuffled;
-    `needs` says what is missing here, or None; `close` clears up what `kept` holds."""
+    AssertionError).  `wanted`: how many cases `make torture` runs (None: all); `sample`: how many `make test` does;
+    `in_order`: they are run as listed, not shuffled; `needs` says what is missing here, or None; `close` clears up what
+    `kept` holds."""
 
     number: int
     name: str
     promise: str
     cases: Callable[[Room], Iterable[Case]]
     run: Callable[[Room, Case], Outcome]
+    wanted: int | None = None
     sample: int = 20
     in_order: bool = False
     needs: Callable[[], str | None] = lambda: None

@@ -1,8 +1,10 @@
 """Runs campaigns: `make torture`, and for `make test` a sample of each.
 
-    python tests/torture/torture.py [--campaign NAME]… [--seed N] [--budget SECONDS] [--case NAME] [--sample] [--jobs N]
+    python tests/torture/torture.py [--campaign NAME]… [--seed N] [--budget SECONDS] [--whole] [--case NAME] [--sample]
+                                    [--jobs N] [--docs FILE]
 
-Prints how many cases held and how to repeat one that did not; writes results/NAME.json with every case's name.
+Each campaign runs until it has as many cases as it wants, or all of them with --whole.  Prints how many held and how to
+repeat one that did not; writes results/NAME.json with every case's name, and a table of all (summary.md).
 Exit code 1: something did not hold.
 """
 
@@ -14,6 +16,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +31,7 @@ from typing import Any
 
 from campaigns import Campaign, Case, Outcome, Room, find_campaigns, spread
 from recoverer import missing_programs
+from summary import fill_in, summarise
 
 DEFAULT_RESULTS = Path("build/torture")
 SHOWN = 10
@@ -36,13 +40,15 @@ SHOWN = 10
 
 @dataclass
 class Tally:
-    """What a campaign came to, in this process or in all."""
+    """What a campaign came to, in this process or in all.  `left`: cases that there was no time for; `work`: seconds of
+    processors' time."""
 
     planned: int = 0
     left: int = 0
     cases: int = 0
     unmet: int = 0
     seconds: float = 0.0
+    work: float = 0.0
     names: list[str] = field(default_factory=list)
     violations: list[dict[str, str]] = field(default_factory=list)
     invariants: Counter[str] = field(default_factory=Counter)
@@ -64,7 +70,7 @@ class Tally:
             self.silent.update(f"{name}: {why}" for name, why in outcome.report.silent.items())
 
     def add(self, other: Tally) -> None:
-        for name in ("planned", "left", "cases", "unmet"):
+        for name in ("planned", "left", "cases", "unmet", "work"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.seconds = max(self.seconds, other.seconds)
         self.names += other.names
@@ -87,32 +93,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if asked.share is not None:
         return _work(chosen[0], asked)
-    bad = 0
-    for campaign in chosen:
-        bad += _run(campaign, asked)
-    return 1 if bad else 0
+    results = [found for campaign in chosen if (found := _run(campaign, asked)) is not None]
+    if len(results) > 1:
+        _conclude(results, asked)
+    return 1 if any(one["violations"] for one in results) else 0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Runs campaigns against vaultpy.")
     parser.add_argument("--campaign", action="append", default=[], metavar="NAME")
     parser.add_argument("--seed", type=int, default=int(time.time()) & 0xFFFFFF)
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help="for each campaign; without one all cases run")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="for each campaign at most")
+    parser.add_argument("--whole", action="store_true", help="all cases of each campaign, not as many as it wants")
     parser.add_argument("--case", metavar="NAME", help="only this one, or those that begin so")
     parser.add_argument("--sample", action="store_true", help="what `make test` runs")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--results", type=Path, default=DEFAULT_RESULTS)
     parser.add_argument("--folder", type=Path, default=None, help="where to work; memory is best")
+    parser.add_argument("--docs", type=Path, help="a document with markers, which gets the figures")
     parser.add_argument("--share", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def _run(campaign: Campaign, asked: argparse.Namespace) -> int:
-    """One campaign in `jobs` processes; how many violations."""
+def _run(campaign: Campaign, asked: argparse.Namespace) -> dict[str, Any] | None:
+    """One campaign in `jobs` processes: what is written of it, or None where something is missing here."""
     missing = campaign.needs()
     if missing:
         _say(f"{campaign.number:2} {campaign.name}: SKIPPED: {missing}")
-        return 0
+        return None
     _say(f"{campaign.number:2} {campaign.name} (seed {asked.seed}) …")
     tally = Tally()
     began = time.monotonic()
@@ -128,9 +136,8 @@ def _run(campaign: Campaign, asked: argparse.Namespace) -> int:
             child.wait()
             tally.add(_load(path) if path.exists() else _broken(campaign, child.returncode))
     tally.seconds = time.monotonic() - began
-    _write(asked.results, campaign, asked, tally)
     _tell(campaign, asked, tally)
-    return len(tally.violations)
+    return _write(asked.results, campaign, asked, tally)
 
 
 def _words(campaign: Campaign, asked: argparse.Namespace) -> list[str]:
@@ -141,7 +148,7 @@ def _words(campaign: Campaign, asked: argparse.Namespace) -> list[str]:
         words += ["--case", asked.case]
     if asked.folder is not None:
         words += ["--folder", str(asked.folder)]
-    return [*words, "--sample"] if asked.sample else words
+    return [*words, *(f"--{name}" for name in ("sample", "whole") if getattr(asked, name))]
 
 
 def _work(campaign: Campaign, asked: argparse.Namespace) -> int:
@@ -163,9 +170,12 @@ def _run_share(campaign: Campaign, room: Room, asked: argparse.Namespace, number
     cases = _choose(campaign, room, asked)
     tally = Tally()
     mine = cases[number::of]
+    wanted = None if asked.whole or asked.case or campaign.wanted is None else -(-campaign.wanted // of)
     gc.collect()
     gc.freeze()  # a fork then copies less
     for done, case in enumerate(mine):
+        if wanted is not None and tally.cases >= wanted:
+            break
         if asked.budget is not None and time.monotonic() - began > asked.budget:
             tally.left = len(mine) - done
             break
@@ -178,8 +188,14 @@ def _run_share(campaign: Campaign, room: Room, asked: argparse.Namespace, number
             tally.violations.append(
                 {"case": case.name, "what": f"the campaign itself failed: {traceback.format_exc()}"}
             )
-    tally.planned = len(mine)
+    tally.planned, tally.work = len(mine), _work_done()
     return tally
+
+
+def _work_done() -> float:
+    """Seconds of processors' time, with that of processes that have ended."""
+    uses = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in uses)
 
 
 def _choose(campaign: Campaign, room: Room, asked: argparse.Namespace) -> list[Case]:
@@ -216,18 +232,29 @@ def _broken(campaign: Campaign, code: int) -> Tally:
     return Tally(violations=[{"case": "-", "what": f"the campaign itself ended with exit code {code}"}])
 
 
-def _write(folder: Path, campaign: Campaign, asked: argparse.Namespace, tally: Tally) -> None:
+def _write(folder: Path, campaign: Campaign, asked: argparse.Namespace, tally: Tally) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    document = {
+    document: dict[str, Any] = {
         "campaign": campaign.name,
         "number": campaign.number,
         "promise": campaign.promise,
+        "wanted": campaign.wanted,
         "seed": asked.seed,
         "sample": asked.sample,
         "python": platform.python_version(),
         **vars(tally),
     }
     (folder / f"{campaign.name}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    return document
+
+
+def _conclude(results: list[dict[str, Any]], asked: argparse.Namespace) -> None:
+    """The table of all campaigns, and where it is wanted into a document."""
+    table = summarise(results, asked.jobs)
+    _say("\n" + table)
+    (asked.results / "summary.md").write_text(table + "\n")
+    if asked.docs is not None:
+        asked.docs.write_text(fill_in(asked.docs.read_text(), table))
 
 
 def _tell(campaign: Campaign, asked: argparse.Namespace, tally: Tally) -> None:
@@ -235,7 +262,7 @@ def _tell(campaign: Campaign, asked: argparse.Namespace, tally: Tally) -> None:
     unmet = f", {tally.unmet} met nothing" if tally.unmet else ""
     _say(
         f"{campaign.number:2} {campaign.name}: {tally.cases} cases, {len(tally.violations)} violations{unmet}{left};"
-        f" {tally.seconds:.0f} s"
+        f" {tally.seconds:.0f} s, {tally.work:.0f} s of processors"
     )
     for name, value in sorted(tally.figures.items()):
         _say(f"     {name}: {value:g}")
