@@ -56,7 +56,7 @@ def implementation() -> str:
     return _IMPLEMENTATION
 
 
-def hash_chunk(data: bytes) -> ChunkHash:
+def hash_chunk(data: bytes | memoryview) -> ChunkHash:
     """BLAKE3-256 of a chunk's bytes: its name."""
     return ChunkHash(blake3.blake3(data).digest())
 

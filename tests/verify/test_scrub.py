@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from vaultpy.errors import StoreUnavailable
 from vaultpy.index.inventory import NamedObject
-from vaultpy.ops.checking import scrub as scrubbing
-from vaultpy.ops.checking.scrub import Job, PassingObject, scrub
+from vaultpy.ops.checking import passing as passing_objects
+from vaultpy.ops.checking.inspect import Job
+from vaultpy.ops.checking.passing import PassingObject
+from vaultpy.ops.checking.scrub import scrub
 from vaultpy.store.counting import CountingStore
 from vaultpy.store.memory import MemoryStore
 
@@ -23,8 +25,8 @@ SIZES = [0, 1, PIECE - 1, PIECE, PIECE + 1, PIECE + TAIL, 2 * PIECE, 5 * PIECE +
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scrubbing, "PIECE", PIECE)
-    monkeypatch.setattr(scrubbing, "TAIL", TAIL)
+    monkeypatch.setattr(passing_objects, "PIECE", PIECE)
+    monkeypatch.setattr(passing_objects, "TAIL", TAIL)
 
 
 def put(size: int, *, sha256: bool = False) -> tuple[MemoryStore, bytes, NamedObject]:
@@ -91,7 +93,7 @@ def test_objects_come_out_in_their_order_whatever_is_wrong_with_them() -> None:
         store.put(f"{number:02}", data if number % 3 else data[:-1])
         jobs.append(Job(NamedObject(f"{number:02}", 10, blake3.blake3(data).digest() if number % 2 else bytes(32))))
     jobs.append(Job(named))
-    seen = list(scrub(store, jobs))
+    seen = list(scrub(store, [], jobs))
     assert [one.object for one in seen] == [job.object for job in jobs]
     assert [one.lost is not None for one in seen[:20]] == [number % 3 == 0 for number in range(20)]
     assert [one.changed for one in seen[:20]] == [number % 3 != 0 and number % 2 == 0 for number in range(20)]
@@ -103,4 +105,4 @@ def test_a_store_that_fails_ends_it() -> None:
             raise StoreUnavailable("down")
 
     with pytest.raises(StoreUnavailable):
-        list(scrub(Failing(lambda: 0), [Job(NamedObject("a", 10, bytes(32)))] * 10))
+        list(scrub(Failing(lambda: 0), [], [Job(NamedObject("a", 10, bytes(32)))] * 10))

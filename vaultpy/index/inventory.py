@@ -6,12 +6,13 @@ Lies in a scratch database, because a store of terabytes names more than memory 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vaultpy.index.content import BadPlace, Place
 from vaultpy.index.db import Index
-from vaultpy.model import BlobHash, ChunkHash, ChunkPlace
+from vaultpy.model import BlobHash, Places
 
 
 class NamedObject(NamedTuple):
@@ -135,14 +136,11 @@ class Inventory:
             )
         ]
 
-    def places_in(self, blob: BlobHash) -> list[ChunkPlace]:
-        """Where chunks are needed in a blob, by rising offset."""
-        return [
-            ChunkPlace(ChunkHash(hash), raw_offset, size)
-            for raw_offset, size, hash in self._index.rows(
-                "SELECT raw_offset, size, hash FROM places WHERE blob = ? ORDER BY raw_offset", (blob,)
-            )
-        ]
+    def places_in(self, blob: BlobHash) -> Places:
+        """Where chunks are needed in a blob."""
+        rows = self._index.rows("SELECT raw_offset, size, hash FROM places WHERE blob = ? ORDER BY raw_offset", (blob,))
+        offsets, sizes, hashes = zip(*rows, strict=True) if rows else ((), (), ())
+        return Places(array("Q", offsets), array("Q", sizes), b"".join(hashes))
 
     def count_places(self) -> int:
         return int(self._index.value("SELECT count(*) FROM places"))

@@ -24,7 +24,8 @@ from vaultpy.index.snapshots import State, find_snapshot, source_id_of
 from vaultpy.manifest import Manifest
 from vaultpy.model import SnapshotId
 from vaultpy.ops.checking.gather import Gatherer, compare_keys
-from vaultpy.ops.checking.scrub import Job, Seen, scrub
+from vaultpy.ops.checking.inspect import Job, Seen
+from vaultpy.ops.checking.scrub import processes_for, scrub
 from vaultpy.ops.reading.catalog import Broken, Catalog, Entry, read_catalog, sources_of
 from vaultpy.ops.reading.chains import BadExport, ChainReader
 from vaultpy.ops.reading.checked import EVERYTHING, Share, leave_in, remember
@@ -162,10 +163,13 @@ class _Verification:
 
     def _fetch_all(self, on_event: OnEvent) -> None:
         """Look at every byte of the objects that are there."""
-        on_event(StepBegan("checking objects", bytes_total=self._inventory.to_fetch()[1]))
+        size = self._inventory.to_fetch()[1]
+        on_event(StepBegan("checking objects", bytes_total=size))
         done = reported = 0
         self._fetched = self._inventory.count_checked()
-        for seen in scrub(self._store, self._jobs()):
+        identities = tuple(dict.fromkeys(self._gathered.opened.values()))
+        processes = processes_for(self._store, self._inventory.count_places(), size) if identities else 0
+        for seen in scrub(self._store, identities, self._jobs(), processes=processes):
             self._note(seen)
             self._fetched += 1
             done += seen.object.size
@@ -177,11 +181,9 @@ class _Verification:
                 self._faults.add(Damage.CONTENT, name, why, None)
 
     def _jobs(self) -> Iterator[Job]:
-        identities = tuple(dict.fromkeys(self._gathered.opened.values()))
         for object in self._inventory.each_to_fetch():
             blob = names.parse_blob_name(object.name)
-            places = self._inventory.places_in(blob) if blob is not None and identities else ()
-            yield Job(object, places, identities)
+            yield Job(object, self._inventory.places_in(blob) if blob is not None and self._gathered.opened else None)
 
     def _note(self, seen: Seen) -> None:
         name = seen.object.name

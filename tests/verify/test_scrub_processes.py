@@ -1,0 +1,136 @@
+"""Objects looked at in processes: what is found is what threads of this process find."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+from array import array
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vaultpy.age import X25519Identity
+from vaultpy.blob.frames import FrameBuilder, FrameCompressor
+from vaultpy.blob.writer import BlobWriter
+from vaultpy.chunker import hash_chunk
+from vaultpy.errors import StoreError, VaultpyError
+from vaultpy.index.inventory import NamedObject
+from vaultpy.model import Places
+from vaultpy.ops.checking import scrub as scrubbing
+from vaultpy.ops.checking.inspect import Job
+from vaultpy.ops.checking.scrub import START_BYTES, START_CHUNKS, processes_for, scrub
+from vaultpy.ops.checking.scrub_process import ScrubProcess, Setup
+from vaultpy.store import names
+from vaultpy.store.local import LocalStore, create_local
+from vaultpy.store.memory import MemoryStore
+
+SIZES = [1, 7, 300, 300, 20_000, 262_144, 700_000, 2_500_000, 40, 41]
+
+
+@pytest.fixture(scope="module")
+def identity() -> X25519Identity:
+    return X25519Identity.generate(os.urandom)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return create_local(tmp_path / "store")
+
+
+def put_blob(store: LocalStore, identity: X25519Identity, seed: int) -> Job:
+    """A blob of chunks of all sizes, and the job that looks at all of them."""
+    contents = [random.Random(f"{seed} {number}").randbytes(size) for number, size in enumerate(SIZES)]
+    builder, compressor = FrameBuilder(), FrameCompressor(1)
+    writer = BlobWriter([identity.recipient()], random=os.urandom)
+    groups = [group for data in contents for group in builder.add(hash_chunk(data), data)]
+    for group in [*groups, *builder.flush()]:
+        writer.add(compressor.compress(group))
+    sealed = writer.seal(last=True)
+    store.put(names.blob_name(sealed.hash), b"".join(sealed.pieces))
+    places = sorted(sealed.places(), key=lambda place: place.raw_offset)
+    columns = (
+        array("Q", (place.raw_offset for place in places)),
+        array("Q", (place.size for place in places)),
+        b"".join(place.hash for place in places),
+    )
+    return Job(NamedObject(names.blob_name(sealed.hash), sealed.size, sealed.hash), Places(*columns))
+
+
+def spoil(store: LocalStore, name: str, at: int) -> None:
+    path = Path(store.url.removeprefix("file://"), name)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def with_places(job: Job, **changed: Any) -> Job:
+    assert job.places is not None
+    return replace(job, places=replace(job.places, **changed))
+
+
+def test_processes_find_what_threads_find(store: LocalStore, identity: X25519Identity) -> None:
+    jobs = [put_blob(store, identity, seed) for seed in range(6)]
+    spoil(store, jobs[1].object.name, 300_000)
+    Path(store.url.removeprefix("file://"), jobs[2].object.name).unlink()
+    places = jobs[3].places
+    assert places is not None
+    jobs[3] = with_places(jobs[3], hashes=places.hashes[:32] + bytes(32) + places.hashes[64:])
+    jobs[4] = with_places(jobs[4], offsets=array("Q", [*places.offsets[:-1], 1 << 40]))
+    jobs[5] = replace(jobs[5], places=None)
+    found = list(scrub(store, [identity], jobs, processes=2))
+    assert found == list(scrub(store, [identity], jobs))
+    assert [one.object for one in found] == [job.object for job in jobs]
+    assert [one.right for one in found] == [True, False, False, False, False, True]
+    assert found[1].changed and found[1].bad
+    assert found[2].lost is not None
+    assert [places[1].raw_offset] == [place.raw_offset for place in found[3].bad]
+    assert found[4].why == f"the blob has no raw byte {1 << 40}"
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 5_000_000])
+def test_a_place_that_reaches_beyond_its_frame_is_bad_and_its_neighbours_are_not(
+    store: LocalStore, identity: X25519Identity, beyond: int
+) -> None:
+    job = put_blob(store, identity, 0)
+    assert job.places is not None
+    sizes = array("Q", [*job.places.sizes[:-1], job.places.sizes[-1] + beyond])
+    [seen] = scrub(store, [identity], [with_places(job, sizes=sizes)])
+    assert len(seen.bad) == (1 if beyond else 0)
+
+
+def test_no_store_is_left_to_processes_that_they_cannot_open(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cores, expected in ((1, 0), (2, 2), (4, 4), (64, 4)):
+        monkeypatch.setattr(scrubbing, "usable_cores", lambda cores=cores: cores)
+        for chunks, size in itertools.product(
+            (0, 1, START_CHUNKS, START_CHUNKS + 1), (0, START_BYTES, START_BYTES + 1)
+        ):
+            much = chunks > START_CHUNKS or (chunks > 0 and size > START_BYTES)
+            assert processes_for(store, chunks, size) == (expected if much else 0)
+            assert processes_for(MemoryStore(lambda: 0), chunks, size) == 0
+
+
+def test_a_process_that_dies_ends_it_with_one_clear_line(store: LocalStore, identity: X25519Identity) -> None:
+    job = put_blob(store, identity, 0)
+    with ScrubProcess(Setup(store.url, (identity.to_text(),))) as process:
+        assert process.inspect(job).right
+        process._process.send_signal(signal.SIGKILL)
+        process._process.wait()
+        with pytest.raises(VaultpyError, match="verifying process was killed by signal 9 before it was done"):
+            process.inspect(job)
+
+
+def test_a_store_that_fails_in_a_process_fails_here(store: LocalStore, identity: X25519Identity) -> None:
+    job = put_blob(store, identity, 0)
+    path = Path(store.url.removeprefix("file://"), job.object.name)
+    path.unlink()
+    path.symlink_to(path)  # which no open goes through
+    for processes in (0, 1):
+        with pytest.raises(StoreError):
+            list(scrub(store, [identity], [job], processes=processes))
