@@ -86,7 +86,8 @@ def test_a_thread_that_dies_shows_no_traceback(program: Program, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "says"),
+    [(signal.SIGHUP, 129, "hung up"), (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
 def test_a_signal_ends_the_run_cleanly(program: Program, number: signal.Signals, code: int, says: str) -> None:
     body = "try:\n    print('ready', flush=True)\n    time.sleep(60)\nfinally:\n    print('tidied')"
@@ -117,6 +118,86 @@ finally:
             assert running.stdout.readline() == line
             running.terminate()
         assert running.wait(30) == 143
+
+
+def test_a_terminal_that_hangs_up_twice_does_not_end_the_clean_up(program: Program) -> None:
+    """The shell says it to its jobs, and then the kernel to whoever is in the foreground."""
+    body = """
+try:
+    print('ready', flush=True)
+    time.sleep(60)
+finally:
+    print('tidying', flush=True)
+    time.sleep(0.5)
+    print('tidied', flush=True)
+"""
+    with subprocess.Popen(program(body), stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        for line in ("ready\n", "tidying\n"):
+            assert running.stdout.readline() == line
+            running.send_signal(signal.SIGHUP)
+        assert running.stdout.readline() == "tidied\n"
+        assert running.wait(30) == 129
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(program: Program) -> None:
+    """As nohup has it."""
+    command = ["nohup", *program("print('ready', flush=True)\nsys.stdin.read()\nprint('done')")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGHUP)
+        out, _ = running.communicate(timeout=30)
+    assert (running.returncode, out) == (0, "done\n")
+
+
+NOISY = """
+import os
+from vaultpy.cli.output import Mode, Output
+from vaultpy.events import Noticed, StepAdvanced, StepBegan
+output = Output(Mode(), sys.stdout, sys.stderr)
+with output.following() as on_event:
+    on_event(StepBegan('step'))
+    os.write(1, b'ready\\n')  # past the bar, which takes over standard output
+    sys.stdin.read()
+    for number in range(200):
+        on_event(StepAdvanced(number, number))
+        on_event(Noticed(f'note {number}'))
+        time.sleep(0.005)
+print('went on')
+"""
+
+
+def test_a_terminal_that_is_gone_ends_no_run(program: Program, tmp_path: Path) -> None:
+    """The bar and the messages go nowhere, and no report is written of it."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        program(NOISY),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm"},
+    ) as running:
+        os.close(theirs)
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        os.close(ours)
+        out, _ = running.communicate(timeout=60)
+    assert (running.returncode, out) == (0, "went on\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", ["/dev/full", "pipe"])
+def test_a_standard_error_that_takes_nothing_ends_no_run(program: Program, gone: str) -> None:
+    if gone == "pipe":
+        reads, writes = os.pipe()
+        os.close(reads)
+    else:
+        writes = os.open(gone, os.O_WRONLY)
+    done = subprocess.run(program(NOISY), input="", stdout=subprocess.PIPE, stderr=writes, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stdout) == (0, "ready\nwent on\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

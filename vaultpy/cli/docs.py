@@ -35,7 +35,7 @@ or several end to end (`1y6mo`); months and years follow the calendar.
 | 10 | there is no store at that place |
 | 11 | another run holds the lock |
 | 12 | no identity was given that opens what has to be opened |
-| 130, 143 | interrupted (Ctrl-C), terminated (SIGTERM) |
+| 129, 130, 143 | hung up (the terminal was closed), interrupted (Ctrl-C), terminated (SIGTERM) |
 
 A failure is one line on standard error that names the thing, and one that says what to do. Standard output has only
 what was asked for. Names are shown with control characters and bytes that are not UTF-8 as `\\xNN`.

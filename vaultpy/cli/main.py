@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from vaultpy.cli.nowhere import let_go
 from vaultpy.cli.stopping import Stopped, stoppable
 from vaultpy.errors import VaultpyError
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs `argv` (the process's own arguments without one) and returns the exit code; raises nothing.
 
     0 done, 1 failed, 2 usage, 3 something could not be read, 4 damage, 10 no store, 11 locked, 12 no identity,
-    130 interrupted, 143 terminated.
+    129 hung up, 130 interrupted, 143 terminated.
     """
     # A million rows pass through in tuples that never form cycles: looking for some every 700 of them costs a tenth.
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 50)
@@ -69,7 +70,7 @@ def _complain(message: str, hint: str | None = None) -> None:
         sys.stderr.write(f"vaultpy: {printable(message)}\n{advice}")
         sys.stderr.flush()
     except OSError:
-        _to_nowhere(sys.stderr.fileno())  # no one is listening: the exit code has to say it
+        let_go(sys.stderr)  # no one is listening: the exit code has to say it
 
 
 def _internal_error(error: BaseException) -> None:
@@ -109,10 +110,4 @@ def _let_go_of_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        _to_nowhere(sys.stdout.fileno())
-
-
-def _to_nowhere(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+        let_go(sys.stdout)

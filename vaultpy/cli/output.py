@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from vaultpy.cli.nowhere import Unheard
 from vaultpy.cli.text import json_bytes, printable
 from vaultpy.errors import VaultpyError
 from vaultpy.events import Event, Noticed, OnEvent, ProblemMet, StepAdvanced, StepBegan
@@ -53,10 +54,14 @@ Part = str | Table | Iterator[str]
 
 
 class Output:
-    """The two streams of a run and how much it may say.  `follow` may be called from several threads."""
+    """The two streams of a run and how much it may say.  `follow` may be called from several threads.
+
+    Standard output that fails is an error, because it is what was asked for; standard error may go away.
+    """
 
     def __init__(self, mode: Mode, stdout: TextIO, stderr: TextIO) -> None:
-        self._mode, self._stdout, self._stderr = mode, stdout, stderr
+        self._mode, self._stdout = mode, stdout
+        self._stderr = cast(TextIO, Unheard(stderr))
         self._bar: _Bar | None = None
         self._problems = 0
 

@@ -15,7 +15,11 @@ from types import FrameType
 SECONDS = 4
 """How long tidying up may take."""
 
-_SIGNALS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
+_SIGNALS = {
+    signal.SIGHUP: ("hung up", 129),
+    signal.SIGINT: ("interrupted", 130),
+    signal.SIGTERM: ("terminated", 143),
+}
 
 
 class Stopped(BaseException):
@@ -33,8 +37,8 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block by Stopped; the process ends all the same if it has not ended some seconds later, and
-    at once at a second signal.  A signal that was ignored (a job in the background) stays ignored."""
+    """SIGINT, SIGTERM and SIGHUP end the block by Stopped; the process ends all the same if it has not ended some seconds
+    later, and at once at a second signal.  A signal that was ignored (nohup, a job in the background) stays ignored."""
     ending = _Ending()
     alarm = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -71,7 +75,8 @@ class _Ending:
         self.begun = True
         self._what, self._code = _SIGNALS[signal.Signals(number)]
         for again in _SIGNALS:
-            signal.signal(again, self.end)
+            # A terminal that is closed says so twice, by the shell and by the kernel: nobody has lost patience.
+            signal.signal(again, signal.SIG_IGN if again == signal.SIGHUP else self.end)
         if signal.getsignal(signal.SIGALRM) is not _patient:
             signal.signal(signal.SIGALRM, self.end)
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
