@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,17 +63,23 @@ def torn(machine: Machine, entry: Entry, made: Created, states: dict[str, set[by
     return len(files), wrong
 
 
-def weather(machine: Machine, snapshots: int) -> None:
+def weather(machine: Machine, snapshots: int, seconds: float = 0) -> str:
+    """So many snapshots while it storms, for so long at least; what came of it, in figures."""
     made: list[Created] = []
     logs: list[Path] = []
+    began = time.monotonic()
     with storm(machine, logs):
-        for _ in range(snapshots):
+        for number in range(1, snapshots + 1):
             made.append(machine.create())
             assert made[-1].exit_code == 0 and made[-1].snapshot is not None, made[-1]
+            while time.monotonic() - began < seconds * number / snapshots:
+                time.sleep(0.1)
+    lasted = time.monotonic() - began
     states: dict[str, set[bytes]] = {}
     for log in logs:
         states |= pickle.loads(log.read_bytes())
-    assert sum(map(len, states.values())) > 50 * snapshots, "that was no storm"
+    seen = sum(map(len, states.values()))
+    assert seen > 50 * snapshots, "that was no storm"
     entries = {entry.id: entry for entry in machine.catalog().entries}
     came_back = 0
     for one in made:
@@ -81,6 +88,10 @@ def weather(machine: Machine, snapshots: int) -> None:
         assert wrong == []
         came_back += files
     assert came_back > snapshots * writers.FILES, "most files are there most of the time"
+    kinds = Counter(str(problem.kind) for one in made for problem in one.problems)
+    return (
+        f"{snapshots} snapshots in {lasted:.0f} s, {seen} states of files, {came_back} files came back, {dict(kinds)}"
+    )
 
 
 def test_a_storm_of_writers_leaves_only_states_that_files_had(machine: Machine) -> None:
@@ -88,10 +99,10 @@ def test_a_storm_of_writers_leaves_only_states_that_files_had(machine: Machine) 
 
 
 @pytest.mark.long
-def test_a_long_storm_beside_many_files_that_hold_still(machine: Machine) -> None:
+def test_a_storm_of_minutes_beside_many_files_that_hold_still(machine: Machine) -> None:
     # Enough files for worker processes to read them.
     for number in range(3_000):
         folder = machine.tree / f"still {number // 100}"
         folder.mkdir(exist_ok=True)
         (folder / f"{number}").write_bytes(os.urandom(number))
-    weather(machine, snapshots=20)
+    sys.stdout.write(f"\n{weather(machine, snapshots=20, seconds=200)}\n")  # shown with -s
