@@ -20,6 +20,7 @@ from vaultpy.store.s3 import S3Store, make_client
     ("status", "code", "message", "hint"),
     [
         (400, "ExpiredToken", "credentials have expired", "renew"),
+        (403, "InvalidTokenId", "credentials have expired", "renew"),
         (403, "RequestExpired", "credentials have expired", "renew"),
         (403, "RequestTimeTooSkewed", "this machine's clock is wrong", "clock"),
         (403, "InvalidAccessKeyId", "credentials were refused", "access key"),

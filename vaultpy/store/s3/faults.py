@@ -51,7 +51,10 @@ _PASSING = frozenset(
 )
 _FULL = frozenset({"InsufficientStorage", "NoSpaceLeft", "NoSpaceLeftOnDevice", "XMinioStorageFull"})
 _FULL_WORDS = ("storage cap exceeded", "no space left", "quota exceeded", "disk quota")
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+# InvalidTokenId: what MinIO says of a session that has ended.
+_EXPIRED = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "InvalidTokenId", "RequestExpired", "TokenRefreshRequired"}
+)
 _BAD_KEYS = frozenset({"InvalidAccessKeyId", "InvalidSecurity", "InvalidToken", "SignatureDoesNotMatch"})
 _NO_CREDENTIALS = (
     NoCredentialsError,
