@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from busy import Busy, busy, save, transactions_in
 
 from vaultpy.errors import ReplacedError
-from vaultpy.source import sqlite, sqlite_child, still
+from vaultpy.source import programs, sqlite, sqlite_child, still
 from vaultpy.source.read import open_regular
 from vaultpy.source.sqlite import NotCaptured, Place, Waits, capture
 
@@ -347,6 +348,32 @@ def test_a_scratch_folder_that_fills_up_is_told(
         with pytest.raises(NotCaptured, match=r"full|space"):
             capture(writer.place(folder_fd), small_disk, QUICK)
     assert not list(small_disk.iterdir())
+
+
+def test_a_copy_that_gets_stuck_and_cannot_be_killed_is_given_up(
+    folder: Path, folder_fd: int, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for a network file system whose server is gone."""
+    stuck = tmp_path / "stuck.py"
+    stuck.write_text("import time; time.sleep(1000)")
+    started: list[Unkillable] = []
+
+    class Unkillable(subprocess.Popen[bytes]):
+        def kill(self) -> None:
+            started.append(self)
+
+    monkeypatch.setattr(sqlite_child, "__file__", str(stuck))
+    monkeypatch.setattr(sqlite, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(programs, "GRACE_SECONDS", 0.1)
+    with busy(folder / "app.db", "wal", pause=-1) as writer, monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Unkillable)
+        with pytest.raises(NotCaptured, match="no progress"):
+            capture(writer.place(folder_fd), scratch, QUICK)
+    for process in started:
+        assert process.poll() is None
+        super(Unkillable, process).kill()
+        process.wait()
+    assert started
 
 
 def test_only_a_capture_that_looked_long_enough_trusts_the_times(

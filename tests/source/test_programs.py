@@ -157,3 +157,15 @@ def test_leaving_early_ends_it(tmp_path: Path) -> None:
         pid_in(own)
         raise KeyboardInterrupt
     assert not is_alive(pid_in(own))
+
+
+def test_one_that_cannot_be_killed_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits for a network file system whose server is gone."""
+    monkeypatch.setattr(programs, "GRACE_SECONDS", 0.1)
+    program = Program(["sleep", "1000"], ENVIRONMENT, 1, keep_output=False)
+    with monkeypatch.context() as patch, pytest.raises(ProgramFailed, match=r"^sleep: not done after 1 s$"), program:
+        patch.setattr(programs.os, "killpg", lambda *_: None)
+        program.finish()
+    assert program._process.poll() is None
+    program._process.kill()
+    program._process.wait()

@@ -134,7 +134,7 @@ class Program:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
         self._signal(signal.SIGKILL)  # whoever is left of the group
-        self._process.wait()
+        wait_for_killed(self._process)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -145,6 +145,13 @@ def run_program(words: Sequence[str], environment: Mapping[str, str], timeout: f
     """Run a program to its end.  Raises ProgramFailed, with the last of all that it wrote."""
     with Program(words, environment, timeout, keep_output=False) as program:
         program.finish()
+
+
+def wait_for_killed(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process that was killed is gone, but not for ever: one that is stuck in the system (a network file system
+    whose server is gone) ends when that lets go of it, and whoever started it has other things to do."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
 
 
 def _readable(descriptors: Sequence[int], seconds: float) -> frozenset[int]:

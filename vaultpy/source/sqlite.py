@@ -29,6 +29,7 @@ from pathlib import Path
 from vaultpy.errors import ReplacedError, SourceError
 from vaultpy.source import sqlite_child
 from vaultpy.source.failures import translate
+from vaultpy.source.programs import wait_for_killed
 from vaultpy.source.still import copy_still
 from vaultpy.units import format_size
 
@@ -238,7 +239,7 @@ def _run(order: Mapping[str, object]) -> _Failure | None:
         lines = _read_lines(process)
     finally:
         process.kill()
-        process.wait()
+        wait_for_killed(process)
         if process.stdout is not None:
             process.stdout.close()
     if lines is None:
@@ -261,6 +262,7 @@ def _read_lines(process: subprocess.Popen[bytes]) -> bytes | None:
             return None
         data = os.read(fd, 4096)
         if not data:
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SILENCE_SECONDS)
             return said
         said = (said + data).lstrip(b"\n")
