@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
-from operations import CREATE, Stage, close_stages, stages_of
 from smallvault import Arm, Ran
+from stage import CREATE, Stage
+from stages import close_stages, stages_of
 
 DAY = 24 * 3600
 OFFSETS = {

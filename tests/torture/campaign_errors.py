@@ -14,8 +14,9 @@ from pathlib import Path
 import syscalls
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
-from operations import Stage, chosen, close_stages, is_thorough, stages_of
 from smallvault import DEAD, Ran
+from stage import Stage
+from stages import chosen, close_stages, is_thorough, stages_of
 
 SAMPLED = ("changed", "restore")
 

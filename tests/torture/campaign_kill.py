@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
-from operations import chosen, close_stages, is_thorough, stages_of
 from points import count_points, do_at, hits, kill_at, kill_children
 from smallvault import DEAD
+from stages import chosen, close_stages, is_thorough, stages_of
 
 SAMPLED = ("changed", "prune-delete", "rebuild", "partial")
 """The operations that `make test` interrupts."""

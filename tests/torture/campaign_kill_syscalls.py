@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import syscalls
 from campaigns import Campaign, Case, Outcome, Room, register
 from invariants import check
-from operations import chosen, close_stages, is_thorough, stages_of
 from smallvault import DEAD
+from stages import chosen, close_stages, is_thorough, stages_of
 
 SAMPLED = ("changed", "prune-delete")
 

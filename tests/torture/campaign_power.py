@@ -11,8 +11,9 @@ import syscalls
 from campaigns import Campaign, Case, Outcome, Room, register
 from disk import Disk
 from invariants import check
-from operations import Stage, Stages, chosen, close_stages, is_thorough, stages_of
 from recorder import Step, record
+from stage import Stage
+from stages import Stages, chosen, close_stages, is_thorough, stages_of
 
 OPERATIONS = (
     "first",

@@ -1,97 +1,19 @@
-"""What the campaigns interrupt: every operation that changes something, each from a state of its own.
-
-A state is made once and frozen; a case thaws it, runs the command with something in its way, and then asks the invariants.
-"""
+"""What the campaigns interrupt: every operation that changes something, each from a state of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
-import random
 import shutil
-import sys
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from campaigns import Case, Room
-from invariants import Scene, appearance, sizes
 from points import die
-from recoverer import Recoverer, Tree
-from smallvault import SOURCE, Arm, Frozen, OnFork, Ran, SmallVault, adopt_orphans, change, fill, warm_up
+from smallvault import Arm
+from stage import CREATE, Stage
 
-GRACE = "1h"
 PAST_GRACE = 3600 + 60
-
-Words = tuple[str, ...]
-
-
-@dataclass
-class Stage:
-    """A vault in the state that an operation begins from, and what is known about it."""
-
-    vault: SmallVault
-    moment: str = "one"
-    finished: dict[UUID, Tree] = field(default_factory=dict)
-    words: Words = ()
-    after: str | None = None
-    gone: Collection[UUID] = ()
-    damaged: Collection[str] = ()
-    may_go: bool = False
-    collects: bool = False
-    restored: str | None = None
-    again: Words | None = None
-    arm: Arm | None = None
-    frozen: Frozen | None = None
-    before: dict[str, int] = field(default_factory=dict)
-    canary: object = None
-
-    def create(self, moment: str) -> UUID:
-        """A finished snapshot of a moment's tree."""
-        self.vault.put_tree(moment)
-        [made] = self.vault.must("--json", "snapshot", "create").json
-        id = UUID(made["snapshot"])
-        self.finished[id] = self.vault.trees[moment]
-        self.moment = moment
-        return id
-
-    def start(self) -> Stage:
-        """Bring the state back."""
-        assert self.frozen is not None
-        self.vault.thaw(self.frozen)
-        self.vault.arm = self.arm
-        self.vault.put_tree(self.moment)
-        return self
-
-    def run(self, arm: Arm | None = None, on_fork: OnFork | None = None) -> Ran:
-        return self.vault.run(*self.words, arm=arm, on_fork=on_fork)
-
-    def scene(self, recoverer: Recoverer, said: Ran | None, *, thorough: bool = True) -> Scene:
-        vault = self.vault
-        again = self.again or self.words
-        return Scene(
-            vault=vault,
-            recoverer=recoverer,
-            finished=self.finished,
-            said=said,
-            again=lambda: vault.run(*again),
-            after=vault.trees[self.after] if self.after else None,
-            damaged=self.damaged,
-            gone=self.gone,
-            may_go=self.may_go,
-            prunes="prune" in self.words,
-            collects=self.collects,
-            restored=vault.trees[self.restored] if self.restored else None,
-            before=self.before,
-            canaries={vault.outside: self.canary},
-            thorough=thorough,
-        )
-
-
-CREATE: Words = ("--json", "snapshot", "create")
+"""Seconds; the grace of these vaults is an hour."""
 
 
 def _first(stage: Stage) -> None:
@@ -272,105 +194,6 @@ OPERATIONS: dict[str, Callable[[Stage], None]] = {
 """By name; each brings a stage, whose vault was just made, to where its command begins."""
 
 
-class Stages:
-    """The stages of a room, made when they are first asked for, over one vault."""
-
-    def __init__(self, folder: Path) -> None:
-        warm_up()
-        adopt_orphans()
-        self.vault = make_vault(folder)
-        self._empty = self.vault.freeze()
-        self._stages: dict[str, Stage] = {}
-        self._started: Stage | None = None
-        self.recoverer = Recoverer(self.vault.identity, [self.vault.signer])
-
-    def start(self, name: str) -> Stage:
-        """The stage of an operation, in its beginning."""
-        if name not in self._stages:
-            self._stages[name] = self._make(name)
-        self._started = self._stages[name].start()
-        return self._started
-
-    def start_scene(self, said: Ran, *, thorough: bool) -> Scene:
-        """What there is after the command of the stage that was started last."""
-        assert self._started is not None
-        return self._started.scene(self.recoverer, said, thorough=thorough)
-
-    def close(self) -> None:
-        self.recoverer.close()
-
-    def _make(self, name: str) -> Stage:
-        self.vault.thaw(self._empty)
-        self.vault.arm = None
-        stage = Stage(self.vault)
-        OPERATIONS[name](stage)
-        stage.before = sizes(self.vault)
-        stage.canary = appearance(self.vault.outside)
-        stage.frozen = self.vault.freeze()
-        import_what_is_used(stage.start())
-        stage.collects = stage.after is not None and not stage.damaged
-        return stage
-
-
-def import_what_is_used(stage: Stage) -> None:
-    """Import here what a stage's command imports on its way: a fault shall meet vaultpy, not the loading of a library."""
-    result = stage.vault.folder / "modules"
-
-    def arm() -> Callable[[], None]:
-        return lambda: result.write_text("\n".join(sys.modules)) and None
-
-    stage.run(arm)
-    for name in result.read_text().splitlines():
-        if name not in sys.modules:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
-
-
-def stages_of(room: Room) -> Stages:
-    """The room's stages; its `close` gives them back."""
-    if "stages" not in room.kept:
-        room.kept["stages"] = Stages(room.folder / "vault")
-    found: Stages = room.kept["stages"]
-    return found
-
-
-def is_thorough(room: Room, case: Case) -> bool:
-    """Whether a case is followed by restores and a deep verification by vaultpy, too: one in three, that cost as much as
-    all else.  The plain tools read everything after every case."""
-    return room.sample or room.random("thorough", case.name).randrange(3) == 0
-
-
-def chosen(room: Room, sampled: Collection[str], names: Collection[str] = OPERATIONS) -> list[str]:
-    """The operations that a run of a campaign is about."""
-    return [name for name in (sampled if room.sample else names) if room.only in (None, name)]
-
-
-def close_stages(room: Room) -> None:
-    if "stages" in room.kept:
-        stages_of(room).close()
-
-
-def make_vault(folder: Path, **settings: Any) -> SmallVault:
-    """A small vault with an empty store, and trees of three moments."""
-    vault = SmallVault(folder, grace=GRACE, **settings)
-    vault.init()
-    fill(vault.keep_tree("one"))
-    change(vault.keep_tree("two", of="one"))
-    grow(vault.keep_tree("three", of="two"))
-    for moment in ("one", "two", "three"):
-        vault.look_at_tree(moment)
-    return vault
-
-
-def grow(place: Path) -> None:
-    """From the second moment to the third: most of what was large is another."""
-    words = random.Random(3)
-    (place / "renamed").unlink()
-    (place / "picture1").unlink()
-    (place / "another").write_bytes(words.randbytes(600_000))
-    (place / "letters" / "letter9").write_bytes(words.randbytes(4_000))
-
-
 def _die(stage: Stage, name: str) -> None:
     """Leave behind what a run leaves that dies before it puts an object whose name ends so."""
     stage.vault.put_tree("two")
@@ -440,16 +263,3 @@ def _newer(scripts: Path) -> Arm:
         upgrade.migrations_folder = lambda: scripts
 
     return arm
-
-
-__all__ = [
-    "OPERATIONS",
-    "SOURCE",
-    "Stage",
-    "Stages",
-    "chosen",
-    "close_stages",
-    "is_thorough",
-    "make_vault",
-    "stages_of",
-]

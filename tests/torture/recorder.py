@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from disk import Disk
-from operations import Stage
+from stage import Stage
 from syscalls import run_traced
 
 CALLS = (

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from operations import Stage
 from smallvault import Ran
+from stage import Stage
 
 WRITING = (
     "write",
