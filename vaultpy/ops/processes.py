@@ -12,6 +12,9 @@ from vaultpy.errors import VaultpyError
 # One heap for all threads: glibc's many, each with its own holes, cost a process a third more memory.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
+_END_SECONDS = 10.0
+"""What a process whose line to us is gone has left to end by itself."""
+
 
 def usable_cores() -> int:
     """The cores that this process may run on."""
@@ -45,8 +48,12 @@ def start_process(kind: str, module: str, *, otherwise: str = "") -> tuple[subpr
 
 
 def end_of(kind: str, process: subprocess.Popen[bytes]) -> str:
-    """How a process ended that should have gone on; waits for that."""
-    code = process.wait()
+    """How a process ended that should have gone on; waits for that, and ends one that lives on without its line to us."""
+    try:
+        code = process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return f"{kind} process let go of its line before it was done"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
     return f"{kind} process {how} before it was done"
 
