@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaultpy.age import Identity, Recipient, X25519Identity, parse_identity
-from vaultpy.durable import sync_folder
+from vaultpy.durable import make_folders, sync_folder
 from vaultpy.errors import ConfigError, DamageError, UsageError
 from vaultpy.model import HostId, StoreId, host_id_of
 from vaultpy.signature import SigningKey, load_signing_key
@@ -96,8 +96,11 @@ def load_host(paths: StatePaths, store: StoreId) -> Host | None:
     return None
 
 
-def save_host(paths: StatePaths, store: StoreId, host: Host) -> None:
-    """Write both copies, durable, for the owner's eyes only; an existing state folder keeps what it has."""
+def save_host(paths: StatePaths, store: StoreId, host: Host) -> bool:
+    """Write the secrets and their copy, durable, for the owner's eyes only; whether the copy is there.
+
+    What is there already and says the same is left as it is.  Raises ConfigError where the state folder cannot be written.
+    """
     text = _encode(host, store)
     make_folder(paths.folder)
     try:
@@ -108,10 +111,12 @@ def save_host(paths: StatePaths, store: StoreId, host: Host) -> None:
             hint="run as the user it belongs to, or make room there",
         ) from error
     try:
+        make_folders(paths.copy.parent)  # init writes the configuration, for which it would be made, last
         _keep(paths.copy, text)
     except OSError:
         # A configuration that another user owns (/etc, read-only media) gets no copy; the state folder has the secrets.
-        return
+        return False
+    return True
 
 
 def make_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -37,6 +38,15 @@ def test_without_its_state_folder_a_host_rebuilds_its_index_by_itself_and_upload
     (tmp_path / "put away").rename(host.identity)
     host.restore(tmp_path / "back")
     assert describe(tmp_path / "back" / tree.relative_to("/")) == describe(tree)
+
+
+def test_init_says_where_the_copy_of_the_keys_is_and_it_is_there(host: Host, tree: Path) -> None:
+    """Lost before the first snapshot, the state folder comes back as the same host's."""
+    assert host.config.with_name("config.toml.host").is_file()
+    before = (host.state / "host.json").read_text()
+    shutil.rmtree(host.state)
+    host.create(tree)
+    assert json.loads((host.state / "host.json").read_text())["host"] == json.loads(before)["host"]
 
 
 def test_a_configuration_copied_to_another_machine_makes_another_host(tmp_path: Path, host: Host, tree: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from uuid import UUID
 
@@ -34,3 +35,20 @@ def test_a_copy_that_is_spoiled_is_written_anew(tmp_path: Path) -> None:
     save_host(paths, STORE, host)
     paths.secrets.unlink()
     assert load_host(paths, STORE) == host
+
+
+def test_the_copy_is_written_where_its_folder_is_still_to_be_made(tmp_path: Path) -> None:
+    """The configuration that it lies beside is the last thing that init writes."""
+    paths = state_paths(tmp_path / "state", tmp_path / "a" / "b" / "config.toml")
+    host = make_host(os.urandom)
+    assert save_host(paths, STORE, host)
+    assert stat.S_IMODE(paths.copy.parent.stat().st_mode) == 0o700
+    paths.secrets.unlink()
+    assert load_host(paths, STORE) == host
+
+
+def test_a_copy_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    paths = state_paths(tmp_path / "state", tmp_path / "file" / "config.toml")
+    assert not save_host(paths, STORE, make_host(os.urandom))
+    assert load_host(state_paths(tmp_path / "state", tmp_path / "config.toml"), STORE) is not None

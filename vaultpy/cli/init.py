@@ -103,7 +103,8 @@ def _lines(made: Initialised) -> Iterator[str]:
     if made.signer is None:
         yield f"keeper of {counted(len(config.signers), 'signer')}; state: {config.state}"
         return
-    yield f"state: {config.state} (index, lock, keys of this host; a copy of the keys: {made.host_copy})"
+    copy = f"a copy of the keys: {made.host_copy}" if made.host_copy else "no copy of the keys could be written"
+    yield f"state: {config.state} (index, lock, keys of this host; {copy})"
     yield f"this host signs with {made.signer}"
     yield "keep safe, and away from this machine:"
     if made.identity is not None:

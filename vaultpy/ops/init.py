@@ -45,7 +45,8 @@ class InitRequest:
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
-    """What there is now; `joined`: the store was there before; `warnings` are for people."""
+    """What there is now; `joined`: the store was there before; `host_copy`: of the host's secrets, None where the folder of
+    the configuration took none; `warnings` are for people."""
 
     config: Config
     joined: bool
@@ -79,14 +80,14 @@ def init(
     at, joined = join_or_make(place, request.grace, clock, random)
     state = default_state(at.settings.id, environment, os.geteuid())
     paths = state_paths(state, path)
-    host_signer, key = None, None
+    host_signer, key, copied = None, None, False
     if not request.keeper:
         recipients = [form.text for form in forms]
         host = load_host(paths, at.settings.id) or make_host(random)
         host_signer = host.signing_key.public_text()
         if request.new_identity is not None:
             recipients.append(write_identity(request.new_identity, host_signer, clock, random))
-        save_host(paths, at.settings.id, host)
+        copied = save_host(paths, at.settings.id, host)
         key = add_store_key(at.store, paths.folder, recipients, host_signer, clock, random)
         _make_index(paths, at.settings.id, host.id.bytes)
     config = Config(
@@ -105,7 +106,7 @@ def init(
         joined,
         host_signer,
         request.new_identity,
-        None if request.keeper else paths.copy,
+        paths.copy if copied else None,
         (*_weak(probed), *_warnings(forms)),
     )
 
