@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from vaultpy.age import Recipient, parse_recipient
 from vaultpy.config import Config, StoreKeyConfig
@@ -15,6 +16,7 @@ from vaultpy.state import Host, StatePaths, load_host, make_host, save_host, sta
 from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.store.identity import StoreConfig, decode_store_config
+from vaultpy.store.limit import line_of
 from vaultpy.store.open import open_store
 from vaultpy.store.whole import get_document
 
@@ -69,6 +71,18 @@ def open_at(url: str, opener: Callable[[str], Store] = open_store) -> OpenStore:
     return OpenStore(store, decode_store_config(data), hash_bytes(data))
 
 
+def open_configured(config: Config) -> OpenStore:
+    """The store that a configuration names, over a line as it says.  Raises as open_at, and UsageError for another store."""
+    line = line_of(config.upload_limit, config.download_limit)
+    at = open_at(config.store, partial(open_store, line=line))
+    if at.settings.id != config.store_id:
+        raise UsageError(
+            f"store {at.store.url} is store {at.settings.id}, not {config.store_id} as {config.path} says",
+            hint="correct store or store_id in the config",
+        )
+    return at
+
+
 def open_vault(config: Config, *, clock: Clock = time.time_ns, random: Random = os.urandom) -> Vault:
     """The vault of a configuration.  A host that the state folder does not know yet is made: its first run is a beginning,
     which is what a configuration copied to another machine wants.
@@ -79,12 +93,7 @@ def open_vault(config: Config, *, clock: Clock = time.time_ns, random: Random = 
         raise ConfigError(
             f"config {config.path} has no store key", hint="it is a keeper's: this is for the hosts that make snapshots"
         )
-    at = open_at(config.store)
-    if at.settings.id != config.store_id:
-        raise UsageError(
-            f"store {at.store.url} is store {at.settings.id}, not {config.store_id} as {config.path} says",
-            hint="correct store or store_id in the config",
-        )
+    at = open_configured(config)
     paths = state_paths(config.state, config.path)
     host = load_host(paths, config.store_id) or make_host(random)
     save_host(paths, config.store_id, host)

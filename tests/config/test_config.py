@@ -27,6 +27,7 @@ from vaultpy.config import (
     render_config,
     write_config,
 )
+from vaultpy.config.values import DEFAULT_COMPRESSION
 from vaultpy.errors import ConfigError
 from vaultpy.model import KeyId, StoreId
 from vaultpy.units import parse_duration, parse_size
@@ -82,6 +83,8 @@ FULL = Config(
     reuse_blind=True,
     readers=32,
     uploads=16,
+    upload_limit=(1 << 20) + 1,
+    download_limit=8 << 20,
     scratch=Path("/var/tmp/vaultpy"),
 )
 
@@ -110,6 +113,17 @@ def test_the_shortest_configuration_takes_the_defaults(tmp_path: Path) -> None:
     assert config.key == StoreKeyConfig(KeyId(uuid.UUID(KEY_ID)), RECIPIENT)
     assert (config.signers, config.sources, config.keeper, config.reuse_blind) == ((), {}, False, False)
     assert (config.compression, config.blob_size, config.readers, config.uploads) == (2, 32 << 20, None, 2)
+    assert (config.upload_limit, config.download_limit) == (None, None)
+
+
+def test_compression_may_be_left_to_vaultpy(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, 'compression = "auto"\n' + TOP + KEY)).compression == 2
+
+
+@pytest.mark.parametrize(("text", "rate"), [("16KiB", 16 << 10), ("1.5MB/s", 1_500_000), (" 2 MiB/s", 2 << 20)])
+def test_a_limit_is_bytes_a_second(tmp_path: Path, text: str, rate: int) -> None:
+    config = load_config(write(tmp_path, f'upload_limit = "{text}"\ndownload_limit = "{text}"\n' + TOP + KEY))
+    assert (config.upload_limit, config.download_limit) == (rate, rate)
 
 
 def test_a_relative_path_to_the_configuration_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +168,11 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path: Path, text: st
         ("compression = 3.0\n" + TOP + KEY, "compression: must be a whole number, is a number with a point"),
         ("compression = 0\n" + TOP + KEY, "compression: 0 is not from 1 to 19"),
         ("compression = 20\n" + TOP + KEY, "compression: 20 is not from 1 to 19"),
+        ("compression = 'max'\n" + TOP + KEY, "compression: 'max' is no level"),
+        ("upload_limit = 500\n" + TOP + KEY, "upload_limit: must be a string, is a number"),
+        ("upload_limit = '500'\n" + TOP + KEY, "upload_limit: '500' is less than 16KiB a second"),
+        ("download_limit = '16383/s'\n" + TOP + KEY, "download_limit: '16383/s' is less than 16KiB a second"),
+        ("download_limit = '10Mbit'\n" + TOP + KEY, "download_limit: size '10Mbit': not a size"),
         ("readers = 0\n" + TOP + KEY, "readers: 0 is not from 1 to 32"),
         ("readers = 33\n" + TOP + KEY, "readers: 33 is not from 1 to 32"),
         ("readers = 'auto'\n" + TOP + KEY, "readers: "),
@@ -426,6 +445,8 @@ def test_every_setting_is_documented_with_its_default(heading: str, kind: type, 
 def read_default(name: str, text: str) -> object:
     """A default as the document shows it, as the value that the dataclass holds."""
     shown = tomllib.loads(f"x = {text}")["x"]
+    if name == "compression" and shown == "auto":
+        return DEFAULT_COMPRESSION
     if name == "blob_size":
         return parse_size(shown)
     if name == "timeout":

@@ -19,6 +19,7 @@ from vaultpy.ops.restoring.restore import Restored, RestoreOptions, restore
 from vaultpy.ops.restoring.share import Share
 from vaultpy.ops.restoring.writer_process import Setup, WriterProcess
 from vaultpy.source.apply import ApplyOptions
+from vaultpy.store.limit import Line, Pace
 from vaultpy.store.local import LocalStore
 from vaultpy.vault import OpenStore
 
@@ -59,6 +60,21 @@ def test_processes_give_back_and_tell_what_threads_do(
     assert look(alone[1]) == look(beside[1])
     if os.geteuid() == 0:
         assert beside[0].missed["privilege"] == 1, "a setuid program that nobody asked for"
+
+
+def test_a_limit_holds_for_all_writers_so_no_process_has_a_store_of_its_own(
+    on_disk: Reader, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)
+    taken: list[int] = []
+    pace = Pace(1 << 20, clock=lambda: 0.0, sleep=lambda _: None)
+    monkeypatch.setattr(Pace, "take", lambda _, size: taken.append(size))
+    limited = LocalStore(tmp_path / "copied store", Line(down=pace))
+    reader = replace(on_disk, at=replace(on_disk.at, store=limited))
+    options = RestoreOptions((), ApplyOptions(), processes=2)
+    made = restore(reader, site.machine.newest(), os.fsencode(tmp_path / "back"), options, lambda event: None)
+    assert made.failed == ()
+    assert sum(taken) >= sum(one.size for one in limited.list("blobs/")) / 2
 
 
 def test_damage_is_told_by_processes_as_by_threads(

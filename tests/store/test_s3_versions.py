@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from s3kit import FakeTime, Scripted
+from s3kit import Scripted
 from scripted import Answer, error, part
 
 from vaultpy.errors import ObjectNotFound, StoreContradiction, StoreDenied, StoreError, StoreUnavailable
 from vaultpy.store.counting import Count, CountingStore
-from vaultpy.store.limit import LimitedStore, TokenBucket
 from vaultpy.store.local import create_local
 from vaultpy.store.memory import MemoryStore
 from vaultpy.store.open import open_store
@@ -235,19 +234,15 @@ def test_a_lock_of_which_nothing_is_said_for_sure_is_an_error(scripted: Scripted
         scripted.store.is_locked(A, 0)
 
 
-def test_wrappers_pass_versions_on(scripted: Scripted, fake_time: FakeTime) -> None:
+def test_a_counting_store_passes_versions_on(scripted: Scripted) -> None:
     """Else a lock would be overlooked."""
-    down = TokenBucket(5, clock=fake_time.clock, sleep=fake_time.sleep)
-    for wrapped in (CountingStore(scripted.store), LimitedStore(scripted.store, down=down)):
-        scripted.server.answers += [versions(("p/a", "1", False)), part(b"12345"), ENABLED, UNLOCKED, hold("ON")]
-        [version] = versions_of(wrapped).list_versions("")
-        assert version == A
-        assert versions_of(wrapped).get_version(version) == b"12345"
-        if isinstance(wrapped, LimitedStore):
-            scripted.server.answers.pop(0)  # it is known by now that the bucket has locks
-        assert versions_of(wrapped).is_locked(version, 0)
-        if isinstance(wrapped, CountingStore):
-            assert [wrapped.count(verb) for verb in ("list", "get", "stat")] == [Count(1), Count(1, 5), Count(1)]
+    wrapped = CountingStore(scripted.store)
+    scripted.server.answers += [versions(("p/a", "1", False)), part(b"12345"), ENABLED, UNLOCKED, hold("ON")]
+    [version] = versions_of(wrapped).list_versions("")
+    assert version == A
+    assert versions_of(wrapped).get_version(version) == b"12345"
+    assert versions_of(wrapped).is_locked(version, 0)
+    assert [wrapped.count(verb) for verb in ("list", "get", "stat")] == [Count(1), Count(1, 5), Count(1)]
 
 
 def test_stores_without_versions_have_none(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -65,6 +65,8 @@ def _document(config: Config) -> dict[str, object]:
         "blob_size": config.blob_size,
         "readers": config.readers,
         "uploads": config.uploads,
+        "upload_limit": config.upload_limit,
+        "download_limit": config.download_limit,
         "reuse_blind": config.reuse_blind,
         "sources": {name: _source(source) for name, source in config.sources.items()},
     }

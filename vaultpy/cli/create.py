@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import DURATION, SOURCE_NAME, SOURCE_PATH, TAG, dry_run_option
+from vaultpy.cli.options import (
+    DURATION,
+    SOURCE_NAME,
+    SOURCE_PATH,
+    TAG,
+    dry_run_option,
+    limit_download_option,
+    limit_upload_option,
+)
 from vaultpy.cli.stopping import tidy_patiently
 from vaultpy.cli.text import json_bytes, json_time
 from vaultpy.config import Config, SourceConfig
@@ -47,6 +55,8 @@ vaultpy snapshot create --path /srv/www --name www --cron""",
 @dry_run_option
 @click.option("--wait", metavar="D", type=DURATION, help="Wait that long for another run to end.")
 @click.option("--if-changed", is_flag=True, help="Make no snapshot where nothing changed since the last one.")
+@limit_upload_option
+@limit_download_option
 def create(
     run: Run,
     sources: tuple[str, ...],

@@ -23,6 +23,7 @@ from vaultpy.errors import UsageError
 
 if TYPE_CHECKING:
     from vaultpy.config import Config
+    from vaultpy.store.limit import Line
 
 GLOBAL_OPTIONS = ("config", "store", "json", "quiet", "verbose")
 _GIVEN = "vaultpy.given"
@@ -30,19 +31,30 @@ _GIVEN = "vaultpy.given"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One invocation: the global options as given, the environment, and where its output goes."""
+    """One invocation: the global options as given, the environment, and where its output goes.
+
+    `limits`: upload_limit and download_limit, those that were given, in bytes a second; 0 lifts one.
+    """
 
     config_file: Path | None
     store: str | None
     mode: Mode
     environment: Mapping[str, str]
     output: Output
+    limits: Mapping[str, int]
 
     def config(self) -> Config:
-        """The configuration; raises ConfigError where there is none or it is wrong."""
+        """The configuration, with the limits that were given; raises ConfigError where there is none or it is wrong."""
         from vaultpy.config import find_config, load_config
 
-        return load_config(find_config(self.config_file, self.environment))
+        limits: dict[str, Any] = {name: rate or None for name, rate in self.limits.items()}
+        return replace(load_config(find_config(self.config_file, self.environment)), **limits)
+
+    def line(self) -> Line:
+        """The line to the store of --store."""
+        from vaultpy.store.limit import line_of
+
+        return line_of(self.limits.get("upload_limit") or None, self.limits.get("download_limit") or None)
 
     def config_or_store(self) -> Config | str:
         """The URL of --store, which makes a configuration unnecessary; else the configuration."""
@@ -146,7 +158,7 @@ def write_options(params: Sequence[click.Parameter], ctx: click.Context, formatt
 
 def _global_options(*, with_store: bool) -> list[click.Parameter]:
     def option(*names: str, **settings: Any) -> click.Parameter:
-        return click.Option(names, expose_value=False, callback=_remember, **settings)
+        return click.Option(names, expose_value=False, callback=remember, **settings)
 
     path = click.Path(path_type=Path)
     store = option("--store", metavar="URL", help="The store; needs no configuration. file:///… or s3://…")
@@ -159,9 +171,9 @@ def _global_options(*, with_store: bool) -> list[click.Parameter]:
     ]
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: object) -> object:
-    """Notes an option that was given, before or after the command; the one nearest to the command wins."""
-    if value:
+def remember(ctx: click.Context, param: click.Parameter, value: object) -> object:
+    """Notes an option that was given, before or after the command, for the Run; the one nearest to the command wins."""
+    if value is not None and value is not False:
         ctx.meta.setdefault(_GIVEN, {})[param.name] = value
     return value
 
@@ -176,4 +188,5 @@ def _run(given: Mapping[str, Any]) -> Run:
         mode=mode,
         environment=dict(os.environ),
         output=Output(mode, sys.stdout, sys.stderr),
+        limits={name: given[name] for name in ("upload_limit", "download_limit") if name in given},
     )

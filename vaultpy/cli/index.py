@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import DURATION, ask_passphrase, identity_option
+from vaultpy.cli.options import DURATION, ask_passphrase, identity_option, limit_download_option
 from vaultpy.cli.text import counted
 from vaultpy.units import Duration
 
@@ -20,6 +20,7 @@ from vaultpy.units import Duration
 )
 @click.option("--wait", metavar="D", type=DURATION, help="Wait that long for another run to end.")
 @identity_option
+@limit_download_option
 def rebuild(run: Run, wait: Duration | None, identities: tuple[Path, ...]) -> int | None:
     """Make the index anew from the store.
 

@@ -9,7 +9,11 @@ from typing import Any
 
 import click
 
+from vaultpy.cli.frame import remember
 from vaultpy.errors import UsageError, VaultpyError
+
+NO_LIMIT = 0
+"""What --limit-upload and --limit-download make of `none`."""
 
 MOST_PARTS = 100_000
 """Parts of which one can be asked for."""
@@ -63,6 +67,12 @@ def _uuid(text: str) -> uuid.UUID:
         raise UsageError(f"{text!r} is not a UUID") from None
 
 
+def _rate(text: str) -> int:
+    from vaultpy.config import check_rate
+
+    return NO_LIMIT if text == "none" else check_rate(text)
+
+
 def _share(text: str) -> int:
     one, _, parts = text.partition("/")
     if one != "1" or not parts.isascii() or not parts.isdecimal() or not 1 <= int(parts) <= MOST_PARTS:
@@ -71,6 +81,7 @@ def _share(text: str) -> int:
 
 
 DURATION = Checked("duration", _duration)
+RATE = Checked("rate", _rate)
 SHARE = Checked("share", _share)
 SOURCE_NAME = Checked("name", _source_name)
 SOURCE_PATH = Checked("path", _source_path)
@@ -98,6 +109,24 @@ signer_option = click.option(
 source_option = click.option("--source", metavar="NAME", help="Only snapshots of this source.")
 snapshot_argument = click.argument("snapshot")
 snapshots_argument = click.argument("snapshots", metavar="[SNAPSHOT]...", nargs=-1)
+limit_upload_option = click.option(
+    "--limit-upload",
+    "upload_limit",
+    metavar="RATE",
+    type=RATE,
+    expose_value=False,
+    callback=remember,
+    help="Send no more than that a second (2MiB; none: no limit), whatever the configuration says.",
+)
+limit_download_option = click.option(
+    "--limit-download",
+    "download_limit",
+    metavar="RATE",
+    type=RATE,
+    expose_value=False,
+    callback=remember,
+    help="Receive no more than that a second (2MiB; none: no limit), whatever the configuration says.",
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 force_option = click.option("--force", is_flag=True, help="Go on where the plan removes more than half.")
 

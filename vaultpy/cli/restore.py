@@ -14,6 +14,7 @@ from vaultpy.cli.options import (
     RAW_PATH,
     ask_passphrase,
     identity_option,
+    limit_download_option,
     signer_option,
     snapshot_argument,
     source_option,
@@ -82,6 +83,7 @@ did not take: kind to count), `fates` (what was, or with --dry-run would be, don
 @click.option("--privileged", is_flag=True, help="Give setuid, setgid, capabilities and devices back, too (as root).")
 @identity_option
 @signer_option
+@limit_download_option
 def restore(
     run: Run,
     snapshot: str,
@@ -116,6 +118,7 @@ def restore(
     options = _options(paths, dry_run, how)
     with open_reader(
         run.config_or_store(),
+        line=run.line(),
         identity_files=identities,
         signers=signers,
         ask_passphrase=ask_passphrase,

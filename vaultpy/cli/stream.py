@@ -15,6 +15,7 @@ from vaultpy.cli.options import (
     RAW_PATH,
     ask_passphrase,
     identity_option,
+    limit_download_option,
     signer_option,
     snapshot_argument,
     source_option,
@@ -42,6 +43,7 @@ vaultpy snapshot cat home@2024-05-01 /var/backups/shop.sql""",
 @source_option
 @identity_option
 @signer_option
+@limit_download_option
 def cat(
     run: Run,
     snapshot: str,
@@ -99,6 +101,7 @@ def _opened(
 
     with open_reader(
         run.config_or_store(),
+        line=run.line(),
         identity_files=identities,
         signers=signers,
         ask_passphrase=ask_passphrase,

@@ -16,6 +16,7 @@ from vaultpy.cli.options import (
     SHARE,
     ask_passphrase,
     identity_option,
+    limit_download_option,
     signer_option,
     snapshots_argument,
     source_option,
@@ -61,6 +62,7 @@ for), `unopened` (that no identity opens), `notes`, and `damage`: a list of obje
 @source_option
 @identity_option
 @signer_option
+@limit_download_option
 def verify(
     run: Run,
     snapshots: tuple[str, ...],
@@ -95,6 +97,7 @@ def verify(
     with (
         open_reader(
             run.config_or_store(),
+            line=run.line(),
             identity_files=identities,
             signers=signers,
             ask_passphrase=ask_passphrase,

@@ -1,7 +1,14 @@
 """The configuration: what it says, where it lies, how it is read and written (docs/configuration.md)."""
 
 from vaultpy.config.change import change_key
-from vaultpy.config.checks import check_signer, check_source_name, check_source_path, check_store_url, check_tag
+from vaultpy.config.checks import (
+    check_rate,
+    check_signer,
+    check_source_name,
+    check_source_path,
+    check_store_url,
+    check_tag,
+)
 from vaultpy.config.load import load_config
 from vaultpy.config.places import default_state, find_config, new_config_path
 from vaultpy.config.render import render_config, write_config
@@ -15,6 +22,7 @@ __all__ = [
     "SourceConfig",
     "StoreKeyConfig",
     "change_key",
+    "check_rate",
     "check_signer",
     "check_source_name",
     "check_source_path",

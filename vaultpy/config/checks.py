@@ -13,7 +13,10 @@ from typing import get_args
 
 from vaultpy.config.values import Compare, Sqlite
 from vaultpy.errors import UsageError
-from vaultpy.units import parse_duration
+from vaultpy.units import parse_duration, parse_size
+
+LEAST_RATE = 16 * 1024
+"""Bytes a second: slower, and servers end a connection on which nothing seems to move."""
 
 LONGEST_TIMEOUT = 7 * 86_400
 
@@ -115,6 +118,14 @@ def check_timeout(text: str) -> int:
     if duration.months or not 0 < duration.seconds <= LONGEST_TIMEOUT:
         raise UsageError(f"{text!r} is not from 1s to 7d", hint="write it as 30s, 10min, 6h or 2d")
     return duration.seconds
+
+
+def check_rate(text: str) -> int:
+    """A number of bytes a second."""
+    rate = parse_size(text.strip().removesuffix("/s"))
+    if rate < LEAST_RATE:
+        raise UsageError(f"{text!r} is less than 16KiB a second", hint="write bytes a second as 500KiB or 2MiB")
+    return rate
 
 
 def check_run(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -54,11 +54,13 @@ def load_config(path: Path) -> Config:
         signers=table.texts("signers", checks.check_signer),
         sources=_load_sources(table.optional("sources", _as_table) or {}, where),
         keeper=keeper,
-        compression=table.number("compression", DEFAULT_COMPRESSION, (1, 19)),
+        compression=_compression(table),
         blob_size=_blob_size(table),
         reuse_blind=table.flag("reuse_blind"),
         readers=table.number("readers", 1, (1, 32)) if "readers" in table else None,
         uploads=table.number("uploads", DEFAULT_UPLOADS, (1, 16)),
+        upload_limit=table.optional("upload_limit", _text_as(checks.check_rate)),
+        download_limit=table.optional("download_limit", _text_as(checks.check_rate)),
         scratch=table.optional("scratch", _text_as(checks.check_state)),
     )
     if key is None and not keeper:
@@ -148,6 +150,16 @@ def _load_read_from(table: _Table, paths: tuple[bytes, ...]) -> tuple[tuple[byte
             below.fail(text, "none of the source's paths lies there")
         found.append((live, below.required(text, _text_as(checks.check_source_path))))
     return tuple(found)
+
+
+def _compression(table: _Table) -> int:
+    """A level; "auto" is the one that the other settings are made for."""
+    word = table.optional("compression", lambda value: value if isinstance(value, str) else None)
+    if word is None:
+        return table.number("compression", DEFAULT_COMPRESSION, (1, 19))
+    if word != "auto":
+        table.fail("compression", f"{word!r} is no level", hint='write a number, 1 to 19, or "auto"')
+    return DEFAULT_COMPRESSION
 
 
 def _blob_size(table: _Table) -> int:

@@ -42,7 +42,7 @@ _TOP = """\
 # The hosts whose snapshots are believed: their signing keys (ssh-ed25519 AAAA…) or fingerprints (SHA256:…).
 {signers}
 
-# zstd's level, 1 (fast) to 19 (small).
+# zstd's level, 1 (fast) to 19 (small), or "auto", which is 2. What does not shrink is not worked on at any.
 {compression}
 
 # Stored bytes at which a blob is closed and uploaded, 256KiB to 64MiB.
@@ -54,6 +54,10 @@ _TOP = """\
 
 # Blobs uploaded at the same time, 1 to 16; each takes blob_size of the scratch folder's room.
 {uploads}
+
+# The most bytes a second that go to the store, and that come from it, all uploads together. Without them, what the line takes.
+{upload_limit}
+{download_limit}
 
 # Where copies of databases in use lie for a moment; without it, in the state folder.
 {scratch}
@@ -147,10 +151,12 @@ def render_config(config: Config) -> str:
         state=_line("state", str(config.state)),
         keeper=_line("keeper", config.keeper, False),
         signers=_line("signers", config.signers, ()),
-        compression=_line("compression", config.compression, DEFAULT_COMPRESSION),
+        compression=_line("compression", _level(config.compression), _level(DEFAULT_COMPRESSION)),
         blob_size=_line("blob_size", _size(config.blob_size), _size(DEFAULT_BLOB_SIZE)),
         readers=_optional("readers", config.readers, 2),
         uploads=_line("uploads", config.uploads, DEFAULT_UPLOADS),
+        upload_limit=_optional("upload_limit", _rate(config.upload_limit), "2MiB"),
+        download_limit=_optional("download_limit", _rate(config.download_limit), "8MiB"),
         scratch=_optional("scratch", None if config.scratch is None else str(config.scratch), "/var/tmp/vaultpy"),
         reuse_blind=_line("reuse_blind", config.reuse_blind, False),
     )
@@ -226,8 +232,16 @@ def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _level(level: int) -> str | int:
+    return "auto" if level == DEFAULT_COMPRESSION else level
+
+
 def _size(size: int) -> str | int:
     return f"{size // _MiB}MiB" if size % _MiB == 0 else size
+
+
+def _rate(rate: int | None) -> str | None:
+    return None if rate is None else f"{rate // _MiB}MiB" if rate % _MiB == 0 else f"{rate}B"
 
 
 def write_config(path: Path, text: str) -> None:

@@ -84,7 +84,8 @@ class SourceConfig:
 @dataclass(frozen=True, slots=True)
 class Config:
     """A configuration that passed every check; `blob_size` in bytes, `key` None only on a keeper, `readers` None for
-    as many as the machine bears, `scratch` None for the state folder's own."""
+    as many as the machine bears, `upload_limit` and `download_limit` in bytes a second, None for what the line gives,
+    `scratch` None for the state folder's own."""
 
     path: Path
     store: str
@@ -99,4 +100,6 @@ class Config:
     reuse_blind: bool = False
     readers: int | None = None
     uploads: int = DEFAULT_UPLOADS
+    upload_limit: int | None = None
+    download_limit: int | None = None
     scratch: Path | None = None

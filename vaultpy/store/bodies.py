@@ -32,6 +32,13 @@ def body_pieces(body: Body) -> Iterator[bytes]:
         yield from body
 
 
+def small_pieces(body: Body) -> Iterator[bytes]:
+    """A body's bytes in pieces of at most 1 MiB, none empty."""
+    for piece in body_pieces(body):
+        for offset in range(0, len(piece), PIECE):
+            yield piece[offset : offset + PIECE]
+
+
 def body_size(body: Body) -> int:
     """A body's length in bytes."""
     if isinstance(body, bytes):

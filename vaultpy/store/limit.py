@@ -1,26 +1,22 @@
-"""A store with a bandwidth limit, up and down apart.
+"""A bandwidth limit, up and down apart, for all that is done over one line at once.
 
-The limit holds on average over whole bodies: a body is sent as fast as the line takes it, and the next one waits until the
-bucket has paid for it.  Pacing inside a body would need every store to take part.
+Stores take part, because only they see a body on its way: it goes in small pieces, each when its turn has come.  Counted are
+the bytes of objects, as often as they are sent; listings and what the network adds are not.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from vaultpy.store.base import Body, ObjectInfo, Store
-from vaultpy.store.bodies import body_size
-from vaultpy.store.versions import ObjectVersion, versions_of
+BURST = 1.0
+"""Seconds' worth of bytes that pass at once after a rest."""
 
 
-class TokenBucket:
-    """Lets `rate` bytes through per second, and after a rest up to a second's worth at once.  Safe for several threads.
-
-    What was moved may exceed what was there: whoever comes next waits for the debt, so that a body larger than the bucket
-    passes at all, and the average holds.
-    """
+class Pace:
+    """Lets `rate` bytes a second through, in the order in which they are asked for.  Safe for several threads."""
 
     def __init__(
         self,
@@ -35,79 +31,35 @@ class TokenBucket:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._tokens = float(rate)
-        self._filled = clock()
+        self._next = clock() - BURST
 
-    def wait(self) -> None:
-        """Return once no debt is left."""
-        # Outside the lock, and again: while one slept, another may have moved bytes.
-        while debt := self._debt():
-            self._sleep(debt / self._rate)
-
-    def owe(self, size: int) -> None:
-        """Take `size` bytes' worth, of which some may not be there yet."""
+    def take(self, size: int) -> None:
+        """Return when it is the turn of `size` more bytes; the next ones wait until these have had their time."""
         with self._lock:
-            self._fill()
-            self._tokens -= size
-
-    def _debt(self) -> float:
-        with self._lock:
-            self._fill()
-            # Less than a byte is nothing: a sleep that short might not move the clock.
-            return -self._tokens if self._tokens <= -1 else 0.0
-
-    def _fill(self) -> None:
-        now = self._clock()
-        self._tokens = min(float(self._rate), self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
+            now = self._clock()
+            turn = max(self._next, now - BURST)
+            self._next = turn + size / self._rate
+        # Outside the lock, so that a clock with many waiting still gives each a turn of its own.
+        if turn > now:
+            self._sleep(turn - now)
 
 
-class LimitedStore:
-    """Passes everything on to `store`; bodies wait for their bucket (None: no limit)."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The way to a store: what holds for bodies that are sent and received; None: no limit."""
 
-    def __init__(self, store: Store, *, up: TokenBucket | None = None, down: TokenBucket | None = None) -> None:
-        self.url = store.url
-        self._store = store
-        self._versions = versions_of(store)
-        self._up = up
-        self._down = down
+    up: Pace | None = None
+    down: Pace | None = None
 
-    def put(self, name: str, body: Body) -> None:
-        if self._up is None:
-            self._store.put(name, body)
-            return
-        self._up.wait()
-        self._store.put(name, body)
-        self._up.owe(body_size(body))
+    @property
+    def limited(self) -> bool:
+        return self.up is not None or self.down is not None
 
-    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        return self._receive(lambda: self._store.get(name, start, length))
 
-    def stat(self, name: str) -> ObjectInfo | None:
-        return self._store.stat(name)
+FREE = Line()
+"""A line without limits."""
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        return self._store.list(prefix)
 
-    def delete(self, name: str) -> None:
-        self._store.delete(name)
-
-    def clock(self) -> int:
-        return self._store.clock()
-
-    def list_versions(self, prefix: str) -> Iterator[ObjectVersion]:
-        return self._versions.list_versions(prefix)
-
-    def get_version(self, version: ObjectVersion) -> bytes:
-        return self._receive(lambda: self._versions.get_version(version))
-
-    def is_locked(self, version: ObjectVersion, now: int) -> bool:
-        return self._versions.is_locked(version, now)
-
-    def _receive(self, get: Callable[[], bytes]) -> bytes:
-        if self._down is None:
-            return get()
-        self._down.wait()
-        data = get()
-        self._down.owe(len(data))
-        return data
+def line_of(up: int | None, down: int | None) -> Line:
+    """The line with limits in bytes a second; None: no limit."""
+    return Line(None if up is None else Pace(up), None if down is None else Pace(down))

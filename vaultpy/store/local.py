@@ -34,7 +34,8 @@ from vaultpy.errors import (
     StoreUnavailable,
 )
 from vaultpy.store.base import Body, ObjectInfo
-from vaultpy.store.bodies import body_pieces, check_name, same_bytes
+from vaultpy.store.bodies import PIECE, body_pieces, check_name, same_bytes, small_pieces
+from vaultpy.store.limit import FREE, Line, Pace
 from vaultpy.store.whole import check_whole
 
 TEMPORARY = ".vaultpy-tmp"
@@ -47,10 +48,11 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 
 
 class LocalStore:
-    """Objects as files below `root`.  Safe for several threads and several processes."""
+    """Objects as files below `root`, over a line.  Safe for several threads and several processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, line: Line = FREE) -> None:
         self.root = root
+        self.line = line
         self.url = f"file://{root}"
         with _translated("open", str(root)):
             identity = self._root_identity()
@@ -83,7 +85,7 @@ class LocalStore:
                     raise StoreContradiction(f"object {name} has {size} bytes, not {start + max(wanted, 0)}")
                 if length is None:
                     check_whole(name, wanted)
-                return _read_exactly(fd, start, wanted, name)
+                return _read_exactly(fd, start, wanted, name, self.line.down)
             finally:
                 os.close(fd)
 
@@ -154,8 +156,11 @@ class LocalStore:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             try:
-                for piece in body_pieces(body):
-                    _write_all(fd, piece)
+                if self.line.up is None:
+                    for piece in body_pieces(body):
+                        _write_all(fd, piece)
+                else:
+                    _write_paced(fd, body, self.line.up)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -316,16 +321,30 @@ def _may_hold(name: str, prefix: str) -> bool:
     return name.startswith(prefix)
 
 
-def _read_exactly(fd: int, start: int, length: int, name: str) -> bytes:
+def _read_exactly(fd: int, start: int, length: int, name: str, pace: Pace | None) -> bytes:
     pieces = []
     while length:
-        piece = os.pread(fd, length, start)
+        piece = os.pread(fd, length if pace is None else min(length, PIECE), start)
         if not piece:
             raise StoreContradiction(f"object {name} ends early")
+        if pace is not None:
+            pace.take(len(piece))
         pieces.append(piece)
         start += len(piece)
         length -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _write_paced(fd: int, body: Body, pace: Pace) -> None:
+    unsynced = 0
+    for piece in small_pieces(body):
+        pace.take(len(piece))
+        _write_all(fd, piece)
+        unsynced += len(piece)
+        if unsynced >= PIECE:
+            # A network file system would keep all of it, and send it in one burst at the last fsync.
+            os.fdatasync(fd)
+            unsynced = 0
 
 
 def _write_all(fd: int, piece: bytes) -> None:

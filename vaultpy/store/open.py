@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from vaultpy.store.base import Store
+from vaultpy.store.limit import FREE, Line
 from vaultpy.store.local import LocalStore, create_local
 from vaultpy.store.location import FileLocation, S3Location, parse_location
 from vaultpy.store.trial import Trial
 
 
-def open_store(url: str) -> Store:
-    """The store at a URL.  Raises UsageError for a URL that says nothing, NoStore for a folder that is not there.
+def open_store(url: str, line: Line = FREE) -> Store:
+    """The store at a URL, over a line.  Raises UsageError for a URL that says nothing, NoStore for a folder that is not there.
 
     An S3 server is not asked anything yet.
     """
     location = parse_location(url)
-    return LocalStore(location.path) if isinstance(location, FileLocation) else _open_s3(location)
+    return LocalStore(location.path, line) if isinstance(location, FileLocation) else _open_s3(location, line)
 
 
 def make_place(url: str) -> Store:
@@ -25,7 +26,7 @@ def make_place(url: str) -> Store:
     location = parse_location(url)
     if isinstance(location, FileLocation):
         return create_local(location.path)
-    store = _open_s3(location)
+    store = _open_s3(location, FREE)
     store.clock()
     return store
 
@@ -40,7 +41,7 @@ def open_trial(url: str) -> Trial | None:
     return try_s3(location)
 
 
-def _open_s3(location: S3Location) -> Store:
+def _open_s3(location: S3Location, line: Line) -> Store:
     from vaultpy.store.s3 import open_s3  # boto3 takes a quarter of a second to import
 
-    return open_s3(location)
+    return open_s3(location, line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vaultpy.age import Identity
@@ -21,8 +22,10 @@ from vaultpy.ops.wrapped import read_wrapped_keys
 from vaultpy.signature import Trust, check_pin
 from vaultpy.state import Host, load_host, state_paths
 from vaultpy.store import names
+from vaultpy.store.limit import FREE, Line
+from vaultpy.store.open import open_store
 from vaultpy.store.whole import get_document
-from vaultpy.vault import OpenStore, Vault, open_at
+from vaultpy.vault import OpenStore, Vault, open_at, open_configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Reader:
 def open_reader(
     place: Config | str,
     *,
+    line: Line = FREE,
     identity_files: Sequence[Path] = (),
     signers: Sequence[str] = (),
     ask_passphrase: Callable[[], str] | None = None,
@@ -49,16 +53,11 @@ def open_reader(
 ) -> Iterator[Reader]:
     """Open what `place` (a configuration, or a store's URL) gives for reading; nothing is made or changed.
 
-    `ask_passphrase` and `tell` are for identity files behind a passphrase and for age's plugins, whose messages come
-    unescaped.  Raises UsageError for a signer that is none.
+    `line` leads to a URL's store; that of a configuration has its own.  `ask_passphrase` and `tell` are for identity files
+    behind a passphrase and for age's plugins, whose messages come unescaped.  Raises UsageError for a signer that is none.
     """
     config = place if isinstance(place, Config) else None
-    at = open_at(config.store if config else str(place))
-    if config and at.settings.id != config.store_id:
-        raise UsageError(
-            f"store {at.store.url} is store {at.settings.id}, not {config.store_id} as {config.path} says",
-            hint="correct store or store_id in the config",
-        )
+    at = open_configured(config) if config else open_at(str(place), partial(open_store, line=line))
     identities = _load_identities(identity_files, ask_passphrase, tell)
     host = load_host(state_paths(config.state, config.path), config.store_id) if config else None
     trust = _known_signers(config, host, identities, signers)

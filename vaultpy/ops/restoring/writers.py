@@ -57,10 +57,11 @@ class Writers:
     """Writes shares, several at once.  Use as a context manager: leaving it ends whoever writes, finished or not."""
 
     def __init__(self, task: Task, processes: int) -> None:
-        """`processes` 0: threads of this process write.  A store that only this process knows is never left to others."""
+        """`processes` 0: threads of this process write.  A store that only this process knows is never left to others, nor
+        one behind a limit, which holds for all writers together."""
         self._stack = contextlib.ExitStack()
         local = isinstance(task.store, LocalStore)
-        if processes and local:
+        if processes and isinstance(task.store, LocalStore) and not task.store.line.limited:
             setup = Setup(task.store.url, task.identity.to_text(), task.target, task.options)
             found: list[_Writes] = [self._stack.enter_context(WriterProcess(setup)) for _ in range(processes)]
         else:

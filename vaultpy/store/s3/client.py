@@ -9,7 +9,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from vaultpy.errors import StoreDenied, StoreError, UsageError
+from vaultpy.store.limit import FREE, Line
 from vaultpy.store.location import S3Location
+from vaultpy.store.s3.pacing import pace_bodies
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,8 +30,8 @@ def _addressing(location: S3Location) -> Literal["path", "virtual", "auto"]:
     return location.addressing or ("path" if location.endpoint else "auto")
 
 
-def make_client(location: S3Location) -> S3Client:
-    """A client with boto3's own chain of credentials.  Raises StoreError; talks to no server yet."""
+def make_client(location: S3Location, line: Line = FREE) -> S3Client:
+    """A client over a line, with boto3's own chain of credentials.  Raises StoreError; talks to no server yet."""
     if location.ca is not None and not location.ca.is_file():
         raise UsageError(f"store URL: ca {location.ca} is not there", hint="name the PEM file of the server's issuer")
     config = Config(
@@ -66,6 +68,7 @@ def make_client(location: S3Location) -> S3Client:
     # At botocore's own place: what is registered for one operation runs before what is registered for all.
     client.meta.events.register_last("before-call.s3", _send_small_at_once)
     client.meta.events.register("before-call.s3.HeadBucket", _follow_no_further)
+    pace_bodies(client, line)
     return client
 
 

@@ -21,10 +21,10 @@ from vaultpy.errors import (
     StoreError,
 )
 from vaultpy.store.base import Body, ObjectInfo
-from vaultpy.store.bodies import body_pieces, check_name
+from vaultpy.store.bodies import check_name, small_pieces
 from vaultpy.store.location import S3Location
 from vaultpy.store.retry import Retrier, TryAgain
-from vaultpy.store.s3.download import PIECE, Download
+from vaultpy.store.s3.download import Download
 from vaultpy.store.s3.faults import error_code, fault_of_answer, fault_of_client, http_status, none_missing
 from vaultpy.store.s3.listing import Page, list_pages, next_token, server_time
 from vaultpy.store.s3.upload import content_md5, measure, open_body
@@ -174,7 +174,7 @@ class S3Store:
         """
         offset = 0
         try:
-            for piece in _in_parts(body):
+            for piece in small_pieces(body):
                 if self.get(name, offset, len(piece)) != piece:
                     return False
                 offset += len(piece)
@@ -240,10 +240,3 @@ class S3Store:
 
     def _what(self, verb: str, name: str) -> str:
         return f"bucket {self._location.bucket}: {verb} {name}"
-
-
-def _in_parts(body: Body) -> Iterator[bytes]:
-    """A body in pieces of at most 1 MiB, none empty."""
-    for piece in body_pieces(body):
-        for offset in range(0, len(piece), PIECE):
-            yield piece[offset : offset + PIECE]
