@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from campaign_lies import claim, judge
 from campaigns import Campaign, Case, Outcome, Room, register
-from lies_http import LASTING, LIES, VERBS, HttpLie
+from lies_http import LASTING, LIES, VERBS
+from lies_judged import Told, begin, check_claim, claim
 from lies_ops import OPS, Op
 from lying_proxy import Answer, LyingProxy, Plan, lying_proxy
-from machinevault import MachineVault, check_machine, ran
+from machinevault import MachineVault
 from s3server import Server, rclone_path, serve_rclone
 from scene import Scene, change_tree, make_scene
 
@@ -43,22 +43,6 @@ READ_TIMEOUT = 0.7
 """Seconds until a silent server counts as one: a black hole is waited for as often as patience lasts."""
 
 BUCKET_FOLDER = "buckets"
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One lie about one request of an operation."""
-
-    op: Op
-    verb: str
-    hit: int
-    lie: HttpLie
-    lasting: bool
-
-    @property
-    def case(self) -> Case:
-        length = " and later" if self.lasting else ""
-        return Case(self.op.name, f"{self.verb} {self.lie.name}", f"{self.hit}{length}")
 
 
 @dataclass
@@ -166,7 +150,7 @@ def all_lies(stage: Stage, ops: tuple[Op, ...]) -> Iterator[Told]:
     for op in ops:
         stage.scene.reset()
         op.prepare(stage.scene)
-        begin(stage)
+        move_in(stage)
         stage.proxy.arm(None)
         op.run(stage.scene)
         counts = dict(stage.proxy.seen)
@@ -180,7 +164,7 @@ def all_lies(stage: Stage, ops: tuple[Op, ...]) -> Iterator[Told]:
                             yield Told(op, verb, hit, lie, True)
 
 
-def begin(stage: Stage) -> dict[str, int]:
+def move_in(stage: Stage) -> dict[str, int]:
     """A new place in the bucket holds what the scene's store holds, and the scene works there; ages of the objects."""
     scene = stage.scene
     stage.number += 1
@@ -227,11 +211,8 @@ def without(answer: Answer, keys: list[bytes]) -> Answer:
 def run_case(room: Room, case: Case) -> Outcome:
     stage = prepare(room)
     scene, told = stage.scene, stage.told[case]
-    scene.reset()
-    told.op.prepare(scene)
-    before = {name: len(data) for name, (data, _) in scene.machine.memory.objects.items()}
-    may_go = told.op.may_go(scene)
-    ages = begin(stage)
+    before = begin(scene, told.op)
+    ages = move_in(stage)
     began = scene.machine.clock.now
     stage.proxy.arm(Plan(told.verb, told.hit, told.lie.tell, told.lasting))
     try:
@@ -242,8 +223,7 @@ def run_case(room: Room, case: Case) -> Outcome:
     bring_back(stage, {name: began - age for name, age in ages.items()})
     if not lied:
         return Outcome(met=False)
-    damaged = judge(scene, told, claimed, may_go) | set(map(names.manifest_name, scene.mended()))
-    return Outcome(check_machine(stage.vault, scene, ran(told.op.name, claimed), before, damaged=damaged))
+    return check_claim(stage.vault, scene, told, claimed, before)
 
 
 def bring_back(stage: Stage, times: dict[str, int]) -> None:

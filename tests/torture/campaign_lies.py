@@ -11,37 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from campaigns import Campaign, Case, Outcome, Room, register
-from lies_ops import OPS, CameBack, Claimed, Op
-from lies_store import LIES, VERBS, LyingStore, StoreLie
-from machinevault import MachineVault, check_machine, ran
-from scene import Scene, Wrong, change_tree, make_scene
-
-from vaultpy.errors import VaultpyError
-from vaultpy.model import SnapshotId
-from vaultpy.ops.reading.findings import Depth
-from vaultpy.store import names
+from lies_judged import Told, begin, check_claim, claim
+from lies_ops import OPS, Op
+from lies_store import LIES, VERBS, LyingStore
+from machinevault import MachineVault
+from scene import Scene, change_tree, make_scene
 
 LASTING = frozenset({"away before", "denied before", "full", "contradiction", "not found", "stale", "without the last"})
 """Lies that are also told from one call on for good."""
-
-SPOILING = frozenset({"lost", "bit flipped on the way", "cut on the way"})
-"""Lies after which the store does not hold what was put: nothing but looking again can tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One lie about one call of an operation."""
-
-    op: Op
-    verb: str
-    hit: int
-    lie: StoreLie
-    lasting: bool
-
-    @property
-    def case(self) -> Case:
-        length = " and later" if self.lasting else ""
-        return Case(self.op.name, f"{self.verb} {self.lie.name}", f"{self.hit}{length}")
 
 
 @dataclass
@@ -96,77 +73,14 @@ def count_calls(scene: Scene, op: Op) -> dict[str, int]:
 def run_case(room: Room, case: Case) -> Outcome:
     stage = prepare(room)
     scene, told = stage.scene, stage.told[case]
-    scene.reset()
-    told.op.prepare(scene)
-    before = {name: len(data) for name, (data, _) in scene.machine.memory.objects.items()}
-    may_go = told.op.may_go(scene)
+    before = begin(scene, told.op)
     store = LyingStore(scene.machine.memory)
     store.arm(told.verb, told.hit, told.lie, lasting=told.lasting)
     store.remember(scene.earlier)
     claimed = claim(scene, told.op, store)
     if not store.told:
         return Outcome(met=False)
-    damaged = judge(scene, told, claimed, may_go) | set(map(names.manifest_name, scene.mended()))
-    return Outcome(check_machine(stage.vault, scene, ran(told.op.name, claimed), before, damaged=damaged))
-
-
-def claim(scene: Scene, op: Op, store: LyingStore) -> object:
-    """What an operation says it has done, or the error of vaultpy's own that it ended with."""
-    scene.machine.store.inner = store
-    try:
-        return op.run(scene)
-    except VaultpyError as error:
-        return error
-    except AssertionError:
-        raise
-    except Exception as error:
-        raise Wrong(f"I12 {type(error).__name__}: {error}") from error
-    finally:
-        scene.machine.store.inner = scene.machine.memory
-        scene.machine.clock.advance(60 * 1_000_000_000)
-
-
-def judge(scene: Scene, told: Told, claimed: object, may_go: set[SnapshotId]) -> set[str]:
-    """Was what it said true, is everything that was finished still there, and does the next run get over it?  Returns the
-    objects that the lie spoiled."""
-    if isinstance(claimed, CameBack):
-        scene.check_restored(claimed.restored, claimed.target)
-    if isinstance(claimed, Claimed):
-        scene.told |= {id: (source, claimed.looks[source]) for id, source in claimed.snapshots}
-    spoiled = scene.spoiled() if told.lie.name in SPOILING else frozenset()
-    scene.check_index()
-    with scene.reader() as reader:
-        metadata = scene.catalog(reader).metadata
-    gone = scene.told.keys() - metadata.manifests.keys()
-    if gone - may_go:
-        raise Wrong(f"I2 I10 snapshot {sorted(gone - may_go)[0]} was finished and is gone")
-    for id in gone:
-        del scene.told[id]
-    broken = unreadable(scene) if told.lie.name in SPOILING else set()
-    if spoiled or broken:
-        return judge_spoiled(scene, spoiled, broken, broken & may_go)
-    scene.settle()
-    scene.collect()
-    return set()
-
-
-def unreadable(scene: Scene) -> set[SnapshotId]:
-    """Snapshots whose manifest was spoiled while it was put."""
-    with scene.reader() as reader:
-        return {one.id for one in scene.catalog(reader).broken}
-
-
-def judge_spoiled(scene: Scene, spoiled: frozenset[str], broken: set[SnapshotId], removed: set[SnapshotId]) -> set[str]:
-    """I7, I8: what the store spoiled while it was put is found, and costs no more than what needs it.  What was `removed` is
-    looked for by nobody."""
-    needed = spoiled & scene.needed_blobs(mended=False)
-    found = {one.object for one in scene.verify(Depth.HASHED)}
-    missing = (needed | {names.manifest_name(id) for id in broken - removed}) - found
-    if missing:
-        raise Wrong(f"I7 verify does not find {sorted(missing)[0]}")
-    for id in scene.told.keys() - broken:
-        scene.check_comes_back(id, here=False, spoiled=spoiled)
-    return set(spoiled) | set(map(names.manifest_name, broken)) | scene.bad_exports()
+    return check_claim(stage.vault, scene, told, claimed, before)
 
 
 LIES_CAMPAIGN = register(
