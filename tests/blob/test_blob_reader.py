@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from vaultpy.age import X25519Identity, decrypt, encrypt, parse_identity
 from vaultpy.blob.frames import FRAME_SIZE
-from vaultpy.blob.reader import FETCH_WHOLE, MERGE_LIMIT, BlobReader, take_chunk
+from vaultpy.blob.reader import FETCH_WHOLE, GUESS_MARGIN, MERGE_LIMIT, BlobReader, take_chunk
 from vaultpy.blob.seektable import Entry, encode_padding, encode_seek_table, seek_table_size
 from vaultpy.blob.writer import STEP, SealedBlob
 from vaultpy.chunker import MAXIMUM, hash_chunk
@@ -82,6 +82,39 @@ def test_a_small_file_out_of_a_large_blob_costs_three_small_fetches(kit: BlobKit
     assert reader.chunk(place) == reader.chunk(place)
     assert len(fetch.ranges) == 4
     assert sum(length for _, length in fetch.ranges[:3]) < 500_000 < blob.size / 20
+
+
+def test_the_start_of_a_frame_costs_little_more_than_it_takes_and_nothing_twice(kit: BlobKit) -> None:
+    files = [NOISE[n * 100_000 :][:100_000] for n in range(20)]
+    blob = kit.seal([NOISE[-FRAME_SIZE:], *files])
+    fetch = CountingFetch(joined(blob))
+    reader = BlobReader(fetch, blob.size, [kit.identity])
+    shared = reader.frames[1]
+    for wanted in (-1, 0, 1, 100_000, 1_000_000, 1_999_999, 2_000_000, 2_000_001):
+        del fetch.ranges[:]
+        raw = reader.read_start(shared, wanted)
+        assert raw[: max(wanted, 1)] == b"".join(files)[: max(wanted, 1)]
+        assert sum(length for _, length in fetch.ranges) < max(wanted, 0) + GUESS_MARGIN + 3 * 65_552
+        assert len(fetch.ranges) == 1
+
+
+def test_a_start_that_shrank_less_than_the_rest_of_its_frame_is_fetched_in_two(kit: BlobKit) -> None:
+    blob = kit.seal([NOISE[:900_000], bytes(1_100_000)])
+    fetch = CountingFetch(joined(blob))
+    reader = BlobReader(fetch, blob.size, [kit.identity])
+    del fetch.ranges[:]
+    assert reader.read_start(reader.frames[0], 800_000)[:800_000] == NOISE[:800_000]
+    assert len(fetch.ranges) == 2
+    assert fetch.ranges[0][0] + fetch.ranges[0][1] == fetch.ranges[1][0]
+
+
+def test_a_damaged_start_is_damage(kit: BlobKit) -> None:
+    blob = kit.seal([NOISE[:1_500_000], b"behind"])
+    data = bytearray(joined(blob))
+    data[5000] ^= 1
+    reader = kit.open(bytes(data))
+    with pytest.raises(DamageError):
+        reader.read_start(reader.frames[0], 1000)
 
 
 def test_a_small_blob_is_fetched_at_once(kit: BlobKit) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -23,6 +24,7 @@ from vaultpy.blob.frames import (
     FrameCompressor,
     FrameInput,
     decompress_frame,
+    decompress_start,
     split,
 )
 from vaultpy.chunker import MAXIMUM, hash_chunk
@@ -324,3 +326,42 @@ def test_any_bytes_are_a_frame_or_damage(data: bytes, raw_size: int, magic: bool
     except DamageError:
         return
     assert len(raw) == raw_size
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 999_999, 1_000_000])
+def test_the_start_of_a_frame_is_had_from_little_more_than_it_takes(wanted: int) -> None:
+    raw = random.Random(3).randbytes(500_000) + b"text, and more text; " * 23_810
+    raw = raw[:1_000_000]
+    data = compressed(raw)
+    assert decompress_start(data, len(raw), wanted) == raw[:wanted]
+    assert decompress_start(data[: min(len(data), wanted + 140_000)], len(raw), wanted) == raw[:wanted]
+
+
+def test_of_too_little_of_a_frame_comes_what_it_gives() -> None:
+    raw = random.Random(3).randbytes(1_000_000)
+    found = decompress_start(compressed(raw)[:400_000], len(raw), 900_000)
+    assert 200_000 < len(found) < 900_000
+    assert found == raw[: len(found)]
+
+
+def test_a_start_is_refused_for_what_a_frame_is_refused_for() -> None:
+    honest = compressed(bytes(1000))
+    for data, size in (
+        (honest, 999),
+        (compressed(b"x" * 1000, write_content_size=False), 1000),
+        (compressed(b"x" * 1000, write_checksum=False), 1000),
+        (honest[:3], 1000),
+        (b"\0" + honest, 1000),
+    ):
+        with pytest.raises(DamageError):
+            decompress_start(data, size, 1)
+
+
+def test_a_start_unfolds_to_no_more_than_was_asked_for() -> None:
+    bomb = compressed(bytes(FRAME_LIMIT))
+    tracemalloc.start()
+    try:
+        assert decompress_start(bomb, FRAME_LIMIT, 1000) == bytes(1000)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

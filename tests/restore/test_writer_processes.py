@@ -108,4 +108,4 @@ def test_what_ends_a_process_is_told(site: Site, tmp_path: Path) -> None:
     setup = Setup(f"file://{tmp_path}/empty store", site.machine.identity, os.fsencode(tmp_path / "to"), ApplyOptions())
     (tmp_path / "to").mkdir()
     with WriterProcess(setup) as process, pytest.raises(VaultpyError, match="writer process failed: TypeError"):
-        process.write(Share("blobs/x", 5, 3, {}, {}, {}, {}))  # type: ignore[arg-type]
+        process.write(Share("blobs/x", 5, False, 3, {}, {}, {}, {}))  # type: ignore[arg-type]

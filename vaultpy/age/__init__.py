@@ -22,10 +22,11 @@ from vaultpy.age.recipients import (
     parse_identity,
     parse_recipient,
 )
-from vaultpy.age.stream import encrypted_size, plaintext_size
+from vaultpy.age.stream import PIECE_SIZE, encrypted_size, plaintext_size
 from vaultpy.age.writer import Encryptor, encrypt
 
 __all__ = [
+    "PIECE_SIZE",
     "AgeError",
     "AgeReader",
     "ArmorError",

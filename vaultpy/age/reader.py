@@ -13,8 +13,10 @@ from vaultpy.age.stream import (
     NONCE_SIZE,
     PIECE_SIZE,
     SEALED_SIZE,
+    TAG_SIZE,
     Buffer,
     open_piece,
+    open_piece_into,
     payload_cipher,
     piece_count,
     plaintext_size,
@@ -59,7 +61,7 @@ class AgeReader:
         self._payload = header_end + NONCE_SIZE
         self._cipher = payload_cipher(file_key, self._start[header_end : self._payload])
 
-    def read(self, start: int, length: int) -> bytes:
+    def read(self, start: int, length: int) -> memoryview:
         """`length` bytes of plaintext from `start` on, in one fetch of the pieces that hold them.
 
         A read that ends at `size`, be it empty, includes the last piece and so proves the size.  Raises PayloadError
@@ -70,21 +72,23 @@ class AgeReader:
         if not 0 <= start <= end <= self.size:
             raise PayloadError(f"age payload has {self.size} bytes, asked for were {start} to {end}")
         if start == end < self.size:
-            return b""
+            return memoryview(b"")
         last = piece_count(self.size) - 1
         first = min(start // PIECE_SIZE, last)
-        pieces = self._open_pieces(range(first, piece_count(end)), last)
         skip = start - first * PIECE_SIZE
-        return _join_part(pieces, skip, skip + length)
+        return self._open_pieces(range(first, piece_count(end)), last)[skip : skip + length]
 
-    def _open_pieces(self, counters: range, last: int) -> list[bytes]:
+    def _open_pieces(self, counters: range, last: int) -> memoryview:
         begin = self._payload + counters.start * SEALED_SIZE
         end = min(self._payload + counters.stop * SEALED_SIZE, self._total)
         sealed = memoryview(self._fetch_sealed(begin, end - begin))
-        return [
-            open_piece(self._cipher, counter, sealed[i * SEALED_SIZE : (i + 1) * SEALED_SIZE], final=counter == last)
-            for i, counter in enumerate(counters)
-        ]
+        # Opened end to end into one buffer, which nobody sees before all of it was proven.
+        opened = memoryview(bytearray(len(sealed) - TAG_SIZE * len(counters)))
+        for i, counter in enumerate(counters):
+            piece = sealed[i * SEALED_SIZE : (i + 1) * SEALED_SIZE]
+            into = opened[i * PIECE_SIZE : (i + 1) * PIECE_SIZE]
+            open_piece_into(self._cipher, counter, piece, into, final=counter == last)
+        return opened.toreadonly()
 
     def _fetch_sealed(self, start: int, length: int) -> bytes:
         # A file that fitted whole into the first fetch is not fetched again.
@@ -194,12 +198,3 @@ def _regroup(first: memoryview, rest: Iterator[bytes]) -> Iterator[Buffer]:
         piece = next(rest, None)
     if tail:
         yield tail
-
-
-def _join_part(pieces: list[bytes], start: int, end: int) -> bytes:
-    if len(pieces) == 1:
-        return pieces[0][start:end]
-    views = [memoryview(piece) for piece in pieces]
-    views[-1] = views[-1][: end - (len(pieces) - 1) * PIECE_SIZE]
-    views[0] = views[0][start:]
-    return b"".join(views)

@@ -65,10 +65,24 @@ def open_piece(cipher: ChaCha20Poly1305, counter: int, sealed: Buffer, *, final:
     try:
         piece = cipher.decrypt(_piece_nonce(counter, final), sealed, None)
     except InvalidTag:
-        raise PayloadError(f"age payload is damaged or cut short at piece {counter}") from None
+        raise _damaged_at(counter) from None
     if not piece and counter:
         raise PayloadError("age payload ends in an empty piece")
     return piece
+
+
+def open_piece_into(cipher: ChaCha20Poly1305, counter: int, sealed: Buffer, into: memoryview, *, final: bool) -> None:
+    """As `open_piece`, into a buffer of exactly the plaintext's size; what is in there after an error is nothing."""
+    try:
+        cipher.decrypt_into(_piece_nonce(counter, final), sealed, None, into)
+    except InvalidTag:
+        raise _damaged_at(counter) from None
+    if not into and counter:
+        raise PayloadError("age payload ends in an empty piece")
+
+
+def _damaged_at(counter: int) -> PayloadError:
+    return PayloadError(f"age payload is damaged or cut short at piece {counter}")
 
 
 def _piece_nonce(counter: int, final: bool) -> bytes:

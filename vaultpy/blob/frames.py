@@ -158,6 +158,20 @@ def decompress_frame(data: bytes | memoryview, raw_size: int) -> bytes:
         raise DamageError(f"frame is damaged: {error}") from error
 
 
+def decompress_start(data: bytes | memoryview, raw_size: int, wanted: int) -> bytes:
+    """The first `wanted` of the `raw_size` bytes of a frame that begins as `data` does, or as many as that much of it gives.
+
+    What its checksum says nobody knows before its end: chunks out of these bytes prove themselves by their hashes.  Raises
+    DamageError; allocates no more than `wanted`.
+    """
+    try:
+        _check_header(zstandard.get_frame_parameters(data), raw_size)
+        with zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT).stream_reader(data) as reader:
+            return reader.read(wanted)
+    except zstandard.ZstdError as error:
+        raise DamageError(f"frame is damaged: {error}") from error
+
+
 def _check_header(header: zstandard.FrameParameters, raw_size: int) -> None:
     if header.content_size != raw_size:
         raise DamageError(f"frame is damaged: it does not state the {raw_size} bytes that are expected")

@@ -1,8 +1,8 @@
 """Blobs, read in part: any chunk out of a blob for little more than its frame.
 
 Opening a blob takes two small fetches (its age header, 4 KiB, and its seek table, in the last one or two 64 KiB pieces),
-then each run of neighbouring frames one; a blob of up to FETCH_WHOLE is one fetch in all.  What is in memory is bounded
-by MERGE_LIMIT and one frame, at any size of blob.
+then each run of neighbouring frames one, or so much of a frame as leads to the last byte that is wanted of it; a blob of up
+to FETCH_WHOLE is one fetch in all.  What is in memory is bounded by MERGE_LIMIT and one frame, at any size of blob.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import add
 
-from vaultpy.age import AgeReader, Identity
-from vaultpy.blob.frames import FRAME_LIMIT, decompress_frame
+from vaultpy.age import PIECE_SIZE, AgeReader, Identity
+from vaultpy.blob.frames import FRAME_LIMIT, decompress_frame, decompress_start
 from vaultpy.blob.seektable import MAX_SEEK_TABLE, Entry, decode_seek_table
 from vaultpy.chunker import hash_chunk
 from vaultpy.errors import DamageError
@@ -28,6 +28,9 @@ MERGE_GAP = 64 * 1024
 
 FETCH_WHOLE = 256 * 1024
 """Stored bytes up to which a blob is fetched at once: over a network three small requests take longer."""
+
+GUESS_MARGIN = 32 * 1024
+"""Stored bytes that are fetched beyond where something should end, if its frame shrank alike from end to end."""
 
 Fetch = Callable[[int, int], bytes]
 """Start and length in, exactly those bytes of the object out, or a StoreError."""
@@ -69,6 +72,22 @@ class BlobReader:
         """The raw bytes of one frame."""
         return decompress_frame(self._plain.read(frame.start, frame.length), frame.raw_size)
 
+    def read_start(self, frame: FrameInfo, wanted: int) -> bytes:
+        """At least the first `wanted` raw bytes of one frame (all, if it has no more), for little more than those take;
+        seldom in two fetches."""
+        wanted = min(max(wanted, 1), frame.raw_size)
+        # Most frames shrink alike from end to end.  Up to the end of a piece, which is fetched whole anyway.
+        guess = frame.length * wanted // frame.raw_size + GUESS_MARGIN
+        end = -(-(frame.start + guess) // PIECE_SIZE) * PIECE_SIZE
+        if end >= frame.start + frame.length:
+            return self.read_frame(frame)
+        stored = self._plain.read(frame.start, end - frame.start)
+        raw = decompress_start(stored, frame.raw_size, wanted)
+        if len(raw) == wanted:
+            return raw
+        rest = self._plain.read(end, frame.start + frame.length - end)
+        return decompress_frame(b"".join((stored, rest)), frame.raw_size)
+
     def read_frames(self, frames: Iterable[FrameInfo]) -> Iterator[tuple[FrameInfo, bytes]]:
         """These frames in the order given, each with its raw bytes; neighbours in that order are fetched at once."""
         for run in _runs(frames):
@@ -78,12 +97,12 @@ class BlobReader:
                 start = frame.start - first.start
                 yield frame, decompress_frame(stored[start : start + frame.length], frame.raw_size)
 
-    def chunk(self, place: ChunkPlace) -> bytes:
+    def chunk(self, place: ChunkPlace) -> memoryview:
         """One chunk, checked by its hash."""
         frame = self.frame_at(place.raw_offset)
         return take_chunk(frame, self.read_frame(frame), place)
 
-    def chunks(self, places: Iterable[ChunkPlace]) -> Iterator[tuple[ChunkPlace, bytes]]:
+    def chunks(self, places: Iterable[ChunkPlace]) -> Iterator[tuple[ChunkPlace, memoryview]]:
         """These chunks by rising offset, each checked by its hash; each frame is fetched and opened once."""
         ordered = sorted(places, key=lambda place: place.raw_offset)
         wanted = [
@@ -141,17 +160,17 @@ def _fetched(fetch: Fetch, size: int) -> Fetch:
     return lambda start, length: data[start : start + length]
 
 
-def take_chunk(frame: FrameInfo, raw: bytes, place: ChunkPlace) -> bytes:
-    """The chunk at `place` out of its frame's raw bytes; DamageError unless it has the hash that it is known by."""
+def take_chunk(frame: FrameInfo, raw: bytes | memoryview, place: ChunkPlace) -> memoryview:
+    """The chunk at `place` in its frame's raw bytes, uncopied; DamageError unless it has the hash that it is known by."""
     return cut_chunk(frame, raw, place.raw_offset, place.size, place.hash)
 
 
-def cut_chunk(frame: FrameInfo, raw: bytes, raw_offset: int, size: int, hash: bytes) -> bytes:
+def cut_chunk(frame: FrameInfo, raw: bytes | memoryview, raw_offset: int, size: int, hash: bytes) -> memoryview:
     """As `take_chunk`, for who has a million places."""
     start = raw_offset - frame.raw_offset
     if not 0 <= start < start + size <= len(raw):
         raise DamageError(f"chunk of {size} bytes at {raw_offset} is not inside one frame of its blob")
-    data = raw[start : start + size]
+    data = memoryview(raw)[start : start + size]
     if hash_chunk(data) != hash:
         raise DamageError(f"chunk of {size} bytes at {raw_offset} is not what was stored: its hash differs")
     return data

@@ -62,7 +62,7 @@ def encode_seek_table(entries: Sequence[Entry]) -> bytes:
     return _SKIPPABLE.pack(_TABLE_MAGIC, len(body) + len(footer)) + body + footer
 
 
-def decode_seek_table(tail: bytes, size: int, *, max_raw: int = FRAME_LIMIT) -> tuple[Entry, ...]:
+def decode_seek_table(tail: bytes | memoryview, size: int, *, max_raw: int = FRAME_LIMIT) -> tuple[Entry, ...]:
     """The entries of the frames (the padding's, which must be the last, is left out), from a blob's decrypted end.
 
     `tail` is the last MAX_SEEK_TABLE bytes, or all there are, of `size`; `max_raw` the most raw bytes that a frame may
@@ -85,7 +85,7 @@ def decode_seek_table(tail: bytes, size: int, *, max_raw: int = FRAME_LIMIT) -> 
     return tuple(frames)
 
 
-def _table_size(tail: bytes) -> int:
+def _table_size(tail: bytes | memoryview) -> int:
     """Bytes of the table whose footer ends `tail`, all of which are there."""
     if len(tail) < _FOOTER.size:
         raise _damage("it is cut short")

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from vaultpy.errors import VaultpyError
 
@@ -21,10 +22,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start_process(kind: str, module: str, *, otherwise: str = "") -> tuple[subprocess.Popen[bytes], int]:
+def start_process(
+    kind: str, module: str, *, otherwise: str = "", environment: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], int]:
     """A process in which `module` has `run(fd)` called with a socket, and the descriptor of the other end, now the caller's.
 
-    `kind` names it (`worker`), `otherwise` how to do without.  Raises VaultpyError where the system has none to give.
+    `kind` names it (`worker`), `otherwise` how to do without; `environment` is what it has besides ours.  Raises
+    VaultpyError where the system has none to give.
     """
     try:
         ours, theirs = socket.socketpair()
@@ -35,7 +39,7 @@ def start_process(kind: str, module: str, *, otherwise: str = "") -> tuple[subpr
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **_ENVIRONMENT, **(environment or {})},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )

@@ -52,7 +52,14 @@ class Placer:
         self._count = 0
 
     def place(
-        self, dir_fd: int, folder: Folder, name: bytes, data: bytes, mode: int, mtime: int, owner: Owner | None
+        self,
+        dir_fd: int,
+        folder: Folder,
+        name: bytes,
+        data: bytes | memoryview,
+        mode: int,
+        mtime: int,
+        owner: Owner | None,
     ) -> Missed:
         """Put a regular file with this content, mode and time under its name, in place of what has it (but a directory); it
         stays ours where `owner` is None.  Returns what the target did not take.

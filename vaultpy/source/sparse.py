@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vaultpy.errors import DamageError
 
-Segment = tuple[int, bytes]
+Segment = tuple[int, bytes | memoryview]
 """Where in a file, and what is there."""
 
 HOLE_BLOCK = 4096
@@ -18,7 +18,7 @@ _ZEROS = bytes(HOLE_BLOCK)
 _END = 1 << 63
 
 
-def spread(holes: bytes | None, start: int, data: bytes) -> list[Segment]:
+def spread(holes: bytes | None, start: int, data: bytes | memoryview) -> list[Segment]:
     """Where in the file the data belongs that begins at `start` of the file's data, all holes left out.
 
     `holes` are pairs of offset and length, 8 bytes each, big-endian.  Raises DamageError unless they rise.
@@ -48,7 +48,7 @@ def _runs(holes: bytes) -> Iterator[tuple[int, int, int]]:
 
 def leave_zeros(segments: list[Segment]) -> list[Segment]:
     """The same segments without the blocks that are all zeros: in a new file they are holes if nobody writes them."""
-    return [part for offset, data in segments for part in _without_zeros(offset, data)]
+    return [part for offset, data in segments for part in _without_zeros(offset, bytes(data))]
 
 
 def _without_zeros(offset: int, data: bytes) -> Iterator[Segment]:

@@ -33,9 +33,9 @@ from vaultpy.source.place import Owner, Placer
 from vaultpy.source.target import TEMPORARY, Identity, TargetTree, check_name, identity, set_size
 from vaultpy.store.names import blob_name
 
-ROWS = 2048
-RAW_BYTES = 8 * 1024 * 1024
-"""Rows, and bytes of their chunks, in a share."""
+ROWS = 4096
+RAW_BYTES = 32 * 1024 * 1024
+"""Rows, and bytes of their chunks, in a share.  What is cut in the middle of a frame has that opened twice, so few are."""
 
 _SIZE, _FILE, _DIRECTORY, _OWNER, _ODD, _PART = 1, 3, 4, 8, 9, 10
 
@@ -63,8 +63,8 @@ class Dealer:
     def shares(self) -> Iterator[Share]:
         """Everything with content that is wanted, by the blobs that hold it."""
         for blob in needed_blobs(self._moment):
-            for rows in _portions(pieces_in(self._moment, blob)):
-                yield self._share(blob, rows)
+            for rows, more in _portions(pieces_in(self._moment, blob)):
+                yield self._share(blob, rows, more)
 
     def take(self, outcome: Outcome) -> None:
         """Note what became of a share, and finish the files of which this was the last chunk."""
@@ -108,7 +108,7 @@ class Dealer:
         metadata = FileMetadata(row.mode, *(owner or (-1, -1)), row.mtime, atime=row.atime, xattrs=self._xattrs(row))
         self._tally.missed.update(self._placer.give(fd, metadata, owner))
 
-    def _share(self, blob: NeededBlob, rows: list[Row]) -> Share:
+    def _share(self, blob: NeededBlob, rows: list[Row], more: bool) -> Share:
         odd: dict[int, tuple[Any, ...]] = {}
         begun: dict[int, tuple[Any, ...]] = {}
         unusual = [row for row in rows if row[_ODD] or row[_PART] is not None]
@@ -121,7 +121,7 @@ class Dealer:
             rows = [row for row in rows if row[_PART] is None or row[_FILE] in begun]
         folders = {id: b"/".join(self._tally.directories.parts(id)) for id in {row[_DIRECTORY] for row in rows}}
         owners = {id: self._owners[id] for id in {row[_OWNER] for row in rows}}
-        return Share(blob_name(blob.hash), blob.stored_size, rows, folders, owners, odd, begun)
+        return Share(blob_name(blob.hash), blob.stored_size, more, rows, folders, owners, odd, begun)
 
     def _describe(self, file_id: int) -> OddFile:
         row = file_of(self._moment, file_id)
@@ -180,18 +180,18 @@ class Dealer:
         return self._target.open_dir(self._tally.directories.parts(row.directory_id))
 
 
-def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """The rows in lists of at most ROWS, and of few more than RAW_BYTES."""
+def _portions(rows: Iterator[Row]) -> Iterator[tuple[list[Row], bool]]:
+    """The rows in lists of at most ROWS, and of few more than RAW_BYTES, each with whether more follow."""
     portion: list[Row] = []
     size = 0
     for row in rows:
+        if size >= RAW_BYTES or len(portion) >= ROWS:
+            yield portion, True
+            portion, size = [], 0
         portion.append(row)
         size += row[_SIZE]
-        if size >= RAW_BYTES or len(portion) >= ROWS:
-            yield portion
-            portion, size = [], 0
     if portion:
-        yield portion
+        yield portion, False
 
 
 def partial_name(row: FileAt) -> bytes:

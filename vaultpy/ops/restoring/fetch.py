@@ -22,8 +22,9 @@ from vaultpy.store.names import parse_blob_name
 Row = tuple[Any, ...]
 """Where a chunk begins in its blob's raw bytes, its size, its hash; and whatever else the caller needs of it."""
 
-Fetched = tuple[Row, bytes | DamageError]
-"""A row with its chunk's bytes, checked by their hash, or with what is wrong with them."""
+Fetched = tuple[Row, memoryview | DamageError]
+"""A row with its chunk's bytes, checked by their hash, or with what is wrong with them.  They are a part of their frame: who
+keeps them keeps that."""
 
 KEPT_OPEN = 4
 """Blobs whose headers and seek tables are remembered (the same blob comes again in the next batch), and frames."""
@@ -39,16 +40,18 @@ class Fetcher:
         self._store, self._identities = store, identities
         self._open: OrderedDict[str, BlobReader] = OrderedDict()
         self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._last: tuple[str, int, bytes] | None = None
         self._older: tuple[str, BlobReader | None] | None = None
 
-    def fetch(self, name: str, size: int, rows: Sequence[Row]) -> Iterator[Fetched]:
-        """The chunks at `rows`, which rise by where they begin, of the blob of that name and stored size.
+    def fetch(self, name: str, size: int, rows: Sequence[Row], *, more: bool = False) -> Iterator[Fetched]:
+        """The chunks at `rows`, which rise by where they begin, of the blob of that name and stored size; `more`: others
+        that follow them there will be wanted, too.
 
         What is damaged comes last, and out of an older version of the blob where the store has one that is right.  Raises
         StoreError where the store fails; damage comes out row by row.
         """
         damaged: list[tuple[Row, DamageError]] = []
-        for row, data in self._fetch(name, size, rows):
+        for row, data in self._fetch(name, size, rows, more):
             if isinstance(data, DamageError):
                 damaged.append((row, data))
             else:
@@ -76,7 +79,7 @@ class Fetcher:
             self._older = name, None if data is None else _reader_of(data, self._identities)
         return self._older[1]
 
-    def _fetch(self, name: str, size: int, rows: Sequence[Row]) -> Iterator[Fetched]:
+    def _fetch(self, name: str, size: int, rows: Sequence[Row], more: bool) -> Iterator[Fetched]:
         try:
             blob = self._blob(name, size)
         except _DAMAGE as error:
@@ -94,9 +97,32 @@ class Fetcher:
                 end = frame.raw_offset + frame.raw_size
                 groups.append((frame, []))
             groups[-1][1].append(row)
-        yield from _open_frames(blob, name, groups)
+        # What is dealt out is not cut where frames are: this may begin in the frame that the last one ended in.
+        if groups and self._last is not None and self._last[:2] == (name, groups[0][0].index):
+            yield from _cut(groups[0], self._last[2])
+            del groups[0]
+        if len(groups) == 1 and not more:
+            yield from _open_start(blob, name, groups[0])
+        else:
+            yield from self._open_frames(blob, name, groups)
 
-    def chunk(self, name: str, size: int, place: ChunkPlace) -> bytes:
+    def _open_frames(self, blob: BlobReader, name: str, groups: Sequence[_Group]) -> Iterator[Fetched]:
+        done = 0
+        try:
+            for (frame, raw), group in zip(blob.read_frames(frame for frame, _ in groups), groups, strict=True):
+                yield from _cut(group, raw)
+                done += 1
+                if done == len(groups):
+                    self._last = name, frame.index, raw
+        except _DAMAGE as error:
+            if len(groups) == 1:
+                yield from _all_damaged(groups[0][1], name, error)
+                return
+            # One bad frame must not take its neighbours with it.
+            for group in groups[done:]:
+                yield from self._open_frames(blob, name, [group])
+
+    def chunk(self, name: str, size: int, place: ChunkPlace) -> memoryview:
         """One chunk of a blob; the frames last opened are remembered, because files that are neighbours lie in one.
 
         Raises DamageError, StoreError.
@@ -137,23 +163,24 @@ def _open_blob(fetch: Fetch, name: str, size: int, identities: Sequence[Identity
         raise DamageError(f"object {name} is not for the store key: its header was changed") from error
 
 
-def _open_frames(blob: BlobReader, name: str, groups: Sequence[_Group]) -> Iterator[Fetched]:
-    done = 0
+def _open_start(blob: BlobReader, name: str, group: _Group) -> Iterator[Fetched]:
+    """As much of a frame as is wanted of it: one small file is not to cost what all that lies behind it does."""
+    frame, rows = group
     try:
-        for (frame, raw), (_, rows) in zip(blob.read_frames(frame for frame, _ in groups), groups, strict=True):
-            for row in rows:
-                try:
-                    yield row, cut_chunk(frame, raw, row[0], row[1], row[2])
-                except DamageError as error:
-                    yield row, error
-            done += 1
+        raw = blob.read_start(frame, rows[-1][0] + rows[-1][1] - frame.raw_offset)
     except _DAMAGE as error:
-        if len(groups) == 1:
-            yield from _all_damaged(groups[0][1], name, error)
-            return
-        # One bad frame must not take its neighbours with it.
-        for group in groups[done:]:
-            yield from _open_frames(blob, name, [group])
+        yield from _all_damaged(rows, name, error)
+        return
+    yield from _cut(group, raw)
+
+
+def _cut(group: _Group, raw: bytes) -> Iterator[Fetched]:
+    frame, rows = group
+    for row in rows:
+        try:
+            yield row, cut_chunk(frame, raw, row[0], row[1], row[2])
+        except DamageError as error:
+            yield row, error
 
 
 def _all_damaged(rows: Sequence[Row], name: str, error: Exception) -> Iterator[Fetched]:

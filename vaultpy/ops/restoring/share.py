@@ -33,12 +33,13 @@ class BegunFile(NamedTuple):
 class Share(NamedTuple):
     """Chunks of one blob, in the order in which it holds them, and what is to become of them.
 
-    `folders` are paths below the target by their ids; `owners` whose the files shall be (None: ours); `odd` and `begun`
-    are OddFile and BegunFile tuples by the file's id.
+    `more`: the next share goes on in this blob; `folders` are paths below the target by their ids; `owners` whose the files
+    shall be (None: ours); `odd` and `begun` are OddFile and BegunFile tuples by the file's id.
     """
 
     blob: str
     blob_size: int
+    more: bool
     rows: list[Row]
     folders: dict[int, bytes]
     owners: dict[int, Owner | None]

@@ -35,7 +35,7 @@ class Writer:
         at: int | None = None
         dir_fd, folder = -1, Folder()
         place, easy = self._placer.place, _easy_owners(share)
-        for row, data in self._fetcher.fetch(share.blob, share.blob_size, share.rows):
+        for row, data in self._fetcher.fetch(share.blob, share.blob_size, share.rows, more=share.more):
             _, length, _, file_id, directory_id, name, mode, mtime, owner_id, odd, offset = row
             try:
                 if isinstance(data, DamageError):
@@ -69,7 +69,7 @@ class Writer:
             folder = self._folders[path] = Folder()
         return dir_fd, folder
 
-    def _write_odd(self, dir_fd: int, row: Row, data: bytes, share: Share, outcome: Outcome) -> None:
+    def _write_odd(self, dir_fd: int, row: Row, data: memoryview, share: Share, outcome: Outcome) -> None:
         _, _, _, file_id, _, name, mode, mtime, owner_id, _, _ = row
         owner = share.owners[owner_id]
         found = share.odd.get(file_id)
@@ -81,7 +81,7 @@ class Writer:
         if odd.linked:
             outcome.made.append((file_id, made))
 
-    def _write_part(self, dir_fd: int, data: bytes, offset: int, begun: BegunFile) -> None:
+    def _write_part(self, dir_fd: int, data: memoryview, offset: int, begun: BegunFile) -> None:
         fd = self._target.reopen_file(dir_fd, begun.temporary, begun.made)
         try:
             for at, part in self._segments(begun.holes, offset, data):
@@ -89,7 +89,7 @@ class Writer:
         finally:
             os.close(fd)
 
-    def _segments(self, holes: bytes | None, offset: int, data: bytes) -> list[Segment]:
+    def _segments(self, holes: bytes | None, offset: int, data: memoryview) -> list[Segment]:
         segments = spread(holes, offset, data)
         return leave_zeros(segments) if self._sparse else segments
 
