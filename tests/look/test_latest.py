@@ -15,7 +15,9 @@ from vaultpy.ops.survey import Metadata
 DAY = 24 * 3600 * 1_000_000_000
 
 
-def entry(number: int, *, host: int = 1, signed: bool | None = True, name: str | None = "home") -> Entry:
+def entry(
+    number: int, *, host: int = 1, signed: bool | None = True, name: str | None = "home", at: str = "host"
+) -> Entry:
     return Entry(
         id=SnapshotId(UUID(int=number)),
         source=SourceId(UUID(int=host)),
@@ -29,7 +31,7 @@ def entry(number: int, *, host: int = 1, signed: bool | None = True, name: str |
         pinned=False,
         signer=None,
         source_name=name,
-        host_name="host",
+        host_name=at,
         signed=signed,
     )
 
@@ -52,3 +54,34 @@ def test_where_nobody_is_known_everything_counts() -> None:
 def test_several_sources_that_are_known_have_to_be_told_apart() -> None:
     with pytest.raises(UsageError, match="several sources"):
         resolve_snapshot(catalog(entry(1), entry(2, host=2)), "latest", None)
+
+
+def test_hosts_with_sources_of_one_name_are_told_apart_by_theirs() -> None:
+    shown = catalog(entry(1, at="attic"), entry(2, host=2, at="barn"))
+    with pytest.raises(UsageError, match="several sources: attic:home, barn:home"):
+        resolve_snapshot(shown, "latest", "home")
+    assert resolve_snapshot(shown, "latest", "attic:home").seq == 1
+    assert resolve_snapshot(shown, "barn:home@1980-01-01").seq == 2
+    with pytest.raises(UsageError, match="has no snapshots"):
+        resolve_snapshot(shown, "latest", "cellar:home")
+
+
+def test_hosts_that_are_called_the_same_are_told_apart_by_id() -> None:
+    """As after a state folder was lost: the machine is another host since, and nothing else of it has changed."""
+    with pytest.raises(UsageError) as caught:
+        resolve_snapshot(catalog(entry(1), entry(2, host=2)), "latest", "host:home")
+    assert caught.value.message == f"several sources: host:home of host {UUID(int=1)}, host:home of host {UUID(int=2)}"
+
+
+@pytest.mark.parametrize("name", ["host:None", "None:None", "None"])
+def test_a_source_whose_name_cannot_be_told_is_called_nothing(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be told"):
+        resolve_snapshot(catalog(entry(1, name=None)), "latest", name)
+
+
+@pytest.mark.parametrize(("number", "more"), [(5, False), (6, True)])
+def test_a_prefix_of_several_names_some_of_them(number: int, more: bool) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve_snapshot(catalog(*map(entry, range(1, number + 1))), "0000")
+    assert caught.value.message.startswith(f"snapshot 0000: {number} snapshots begin like that ({UUID(int=1)}, ")
+    assert caught.value.message.endswith(", …)") == more

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -264,19 +265,21 @@ def sources_of(entries: Iterable[Entry]) -> dict[tuple[HostId, SourceId], list[E
 
 
 def only_source(catalog: Catalog, name: str | None) -> list[Entry]:
-    """The snapshots of the source of that name; without one, of the only source there is.
+    """The snapshots of the source that is called `name`; without one, of the only source there is.
 
     Sources whose names cannot be told (another host's, without an identity) are never taken for the one that is meant, and
     what an unknown signer signed is in nobody's way.  Raises UsageError.
     """
     known = [one for one in catalog.entries if one.signed is not False]
     groups = list(sources_of(known or catalog.entries).values())
-    named = groups if name is None else [group for group in groups if group[-1].source_name == name]
+    named = groups if name is None else [group for group in groups if is_called(group[-1], name)]
     if len(named) == 1:
         return named[0]
     if named:
-        shown = ", ".join(sorted(describe_source(group[-1]) for group in named))
-        raise UsageError(f"several sources: {shown}", hint="say which by --source NAME, or name the snapshot by its id")
+        shown = ", ".join(_tell_apart([group[-1] for group in named]))
+        raise UsageError(
+            f"several sources: {shown}", hint="say which by --source NAME or HOST:NAME, or name the snapshot by its id"
+        )
     if name is not None and any(group[-1].source_name is None for group in groups):
         raise UsageError(
             "source names cannot be told without an identity", hint="give --identity FILE, or name snapshots by id"
@@ -285,6 +288,20 @@ def only_source(catalog: Catalog, name: str | None) -> list[Entry]:
     raise UsageError(what, hint="`vaultpy snapshot list` shows what there is")
 
 
+def is_called(entry: Entry, name: str) -> bool:
+    """Whether `name` means a snapshot's source: it is the source's, or `host:source`, where hosts have some of one name."""
+    return entry.source_name is not None and name in (entry.source_name, describe_source(entry))
+
+
 def describe_source(entry: Entry) -> str:
     """`host:source` where the names are known, ids where they are not."""
     return f"{entry.host_name or entry.host}:{entry.source_name or entry.source}"
+
+
+def _tell_apart(entries: Sequence[Entry]) -> list[str]:
+    """What one snapshot of each source says of it; with the host's id, where two hosts have the same name."""
+    counts = Counter(map(describe_source, entries))
+    return sorted(
+        text if counts[text] == 1 else f"{text} of host {one.host}"
+        for one, text in zip(entries, map(describe_source, entries), strict=True)
+    )

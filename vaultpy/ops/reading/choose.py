@@ -86,7 +86,10 @@ class _Pattern:
     def __init__(self, path: bytes) -> None:
         self.text = os.fsdecode(path)
         if not path.startswith(b"/"):
-            raise UsageError(f"path {self.text!r}: not absolute", hint="give it as it was on the machine it comes from")
+            raise UsageError(
+                f"path {self.text!r}: not absolute",
+                hint="give it as it was on the machine it comes from; '/*NAME*' finds a part of a name anywhere",
+            )
         plain = b"/" + b"/".join(part for part in path.split(b"/") if part)
         regex = fnmatch.translate(plain.decode("latin-1")) if _GLOB.search(plain) else None
         self._regex = re.compile(regex.encode("latin-1")) if regex else None
@@ -117,7 +120,10 @@ def _match(moment: Moment, tree: Tree, paths: Sequence[bytes]) -> tuple[list[int
             needed.add(directory_id)
     unused = [one.text for one in patterns if not one.used]
     if unused:
-        raise UsageError(f"path {unused[0]!r}: the snapshot has nothing of that name")
+        raise UsageError(
+            f"path {unused[0]!r}: the snapshot has nothing of that name",
+            hint="`vaultpy snapshot ls SNAPSHOT '/*NAME*'` finds a part of a name anywhere",
+        )
     return chosen, needed
 
 

@@ -17,7 +17,7 @@ from vaultpy.index.problems import read_problems
 from vaultpy.index.snapshots import find_snapshot, get_problems
 from vaultpy.manifest import About, Manifest, decode_about
 from vaultpy.model import Problem, SnapshotId
-from vaultpy.ops.reading.catalog import Catalog, Entry, describe_source, sources_of
+from vaultpy.ops.reading.catalog import Catalog, Entry, describe_source, is_called, sources_of
 from vaultpy.ops.reading.choose import choose_below, read_tree
 from vaultpy.ops.reading.moment import checked_pieces, open_moment
 from vaultpy.ops.reading.reader import Reader, about_identities, open_key, read_manifest
@@ -28,7 +28,7 @@ from vaultpy.units import Duration, before
 
 
 def of_source(catalog: Catalog, name: str | None) -> list[Entry]:
-    """The snapshots of all sources of that name, whatever their host; without a name, all.
+    """The snapshots of all sources that are called `name`, whatever their host; without a name, all.
 
     Sources whose names cannot be told are never taken for one that is meant.  Raises UsageError where none is known to be
     called that.
@@ -36,7 +36,7 @@ def of_source(catalog: Catalog, name: str | None) -> list[Entry]:
     if name is None:
         return list(catalog.entries)
     groups = sources_of(catalog.entries).values()
-    found = {one.id for group in groups if group[-1].source_name == name for one in group}
+    found = {one.id for group in groups if is_called(group[-1], name) for one in group}
     if found:
         return [one for one in catalog.entries if one.id in found]
     if any(group[-1].source_name is None for group in groups):

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from vaultpy.errors import UsageError
 from vaultpy.ops.reading.catalog import Catalog, Entry, describe_source, only_source
 
+SHOWN = 5
+"""Ids that are named where one was meant."""
+
 _PREFIX = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?")
 
 
@@ -37,8 +40,8 @@ def _by_prefix(catalog: Catalog, text: str) -> Entry:
         return found[0]
     if not found:
         raise UsageError(f"snapshot {text}: there is none", hint="`vaultpy snapshot list` shows what there is")
-    shown = ", ".join(str(one.id) for one in found[:5])
-    raise UsageError(f"snapshot {text}: {len(found)} snapshots begin like that ({shown} …)", hint="give more of the id")
+    shown = ", ".join([*(str(one.id) for one in found[:SHOWN]), *(["…"] if len(found) > SHOWN else [])])
+    raise UsageError(f"snapshot {text}: {len(found)} snapshots begin like that ({shown})", hint="give more of the id")
 
 
 def _at_time(entries: Sequence[Entry], time: str, text: str) -> Entry:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from vaultpy.errors import UntrustedSigner, UsageError, VaultpyError
 from vaultpy.events import OnEvent, ignore
 from vaultpy.model import HostId, SnapshotId, SourceId
-from vaultpy.ops.reading.catalog import Catalog, Entry, describe_source, sources_of
+from vaultpy.ops.reading.catalog import Catalog, Entry, describe_source, is_called, sources_of
 from vaultpy.ops.reading.reader import Reader
 from vaultpy.ops.records import Random
 from vaultpy.ops.removing.needs import Place, find_retired
@@ -150,7 +150,7 @@ def _choose(catalog: Catalog, source: str | None) -> Groups:
         raise UsageError(
             "source names cannot be told without an identity", hint="give --identity FILE, or the source's id"
         )
-    chosen = {(one.host, one.source) for one in believed if one.source_name == source}
+    chosen = {(one.host, one.source) for one in believed if is_called(one, source)}
     if not chosen:
         known = ", ".join(sorted({str(one.source_name) for one in believed})) or "none"
         raise UsageError(f"source {source!r} has no snapshots", hint=f"there are: {known}")
