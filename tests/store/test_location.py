@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,12 @@ EVERYTHING = S3Location(
     [
         ("file:///backups/laptop", FileLocation(Path("/backups/laptop"))),
         ("/backups/laptop", FileLocation(Path("/backups/laptop"))),
-        ("file:///with space/100%25?#x", FileLocation(Path("/with space/100%25?#x"))),
+        ("file:///with space/?#x", FileLocation(Path("/with space/?#x"))),
+        ("file:///with%20space/100%25", FileLocation(Path("/with space/100%"))),
+        ("/with space/100%25", FileLocation(Path("/with space/100%25"))),
+        ("file:///100%/%zz/%e4%F6", FileLocation(Path(os.fsdecode(b"/100%/%zz/\xe4\xf6")))),
+        ("file:///ä/%C3%A4/a:b@c+d", FileLocation(Path("/ä/ä/a:b@c+d"))),
+        ("file://localhost/backups", FileLocation(Path("/backups"))),
         ("s3://bucket", S3Location("bucket")),
         ("s3://bucket/", S3Location("bucket")),
         ("s3://bucket/a/b/", S3Location("bucket", "a/b")),
@@ -56,6 +62,8 @@ def test_a_url_and_what_it_says_are_one_to_one(url: str, location: Location) -> 
         ("./backups", "neither", "file:///"),
         ("file://backups", "not absolute", "file:///"),
         ("file:backups", "not absolute", "file:///"),
+        ("file://localhosted/backups", "not absolute", "file:///"),
+        ("file://%2Fbackups%00", "not absolute", "file:///"),
         ("/a\0b", "neither", "file:///"),
         ("sftp://host/path", "scheme 'sftp' is unknown", "s3://"),
         ("S3://bucket", "scheme 'S3' is unknown", "s3://"),
@@ -129,6 +137,14 @@ def test_a_folder_that_does_not_exist_is_no_store_until_it_is_made(tmp_path: Pat
     assert opened.get("x") == b"1"
     assert opened.url == url
     assert make_place(url).get("x") == b"1"
+
+
+@pytest.mark.parametrize("name", ["my disk", "100%25", "50% off", "a?b#c", "ä", os.fsdecode(b"\xff")])
+def test_a_store_in_a_folder_of_any_name_is_opened_by_its_own_url(name: str, tmp_path: Path) -> None:
+    make_place(str(tmp_path / name)).put("x", b"1")
+    again = open_store(open_store(str(tmp_path / name)).url)
+    assert (again.get("x"), again.url.isascii()) == (b"1", True)
+    assert not set(" ?#'\"&;") & set(again.url)
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:

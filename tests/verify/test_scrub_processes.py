@@ -25,6 +25,7 @@ from vaultpy.ops.checking.inspect import Job
 from vaultpy.ops.checking.scrub import START_BYTES, START_CHUNKS, processes_for, scrub
 from vaultpy.ops.checking.scrub_process import ScrubProcess, Setup
 from vaultpy.store import names
+from vaultpy.store.limit import line_of
 from vaultpy.store.local import LocalStore, create_local
 from vaultpy.store.memory import MemoryStore
 
@@ -114,6 +115,7 @@ def test_no_store_is_left_to_processes_that_they_cannot_open(
             much = chunks > START_CHUNKS or (chunks > 0 and size > START_BYTES)
             assert processes_for(store, chunks, size) == (expected if much else 0)
             assert processes_for(MemoryStore(lambda: 0), chunks, size) == 0
+            assert processes_for(LocalStore(store.root, line_of(None, 1 << 20)), chunks, size) == 0
 
 
 def test_a_process_that_dies_ends_it_with_one_clear_line(store: LocalStore, identity: X25519Identity) -> None:

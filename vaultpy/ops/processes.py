@@ -22,6 +22,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def most_processes(wanted: int) -> int:
+    """`wanted`, or 1, this one alone, where no other can be started: frozen into one file, or inside another program, it has
+    no Python of its own."""
+    return wanted if sys.executable and not getattr(sys, "frozen", False) else 1
+
+
 def start_process(
     kind: str, module: str, *, otherwise: str = "", environment: Mapping[str, str] | None = None
 ) -> tuple[subprocess.Popen[bytes], int]:

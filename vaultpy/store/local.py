@@ -33,9 +33,10 @@ from vaultpy.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from vaultpy.store.base import Body, ObjectInfo
+from vaultpy.store.base import Body, ObjectInfo, Store
 from vaultpy.store.bodies import PIECE, body_pieces, check_name, same_bytes, small_pieces
 from vaultpy.store.limit import FREE, Line, Pace
+from vaultpy.store.location import FileLocation
 from vaultpy.store.whole import check_whole
 
 TEMPORARY = ".vaultpy-tmp"
@@ -53,7 +54,7 @@ class LocalStore:
     def __init__(self, root: Path, line: Line = FREE) -> None:
         self.root = root
         self.line = line
-        self.url = f"file://{root}"
+        self.url = FileLocation(root).url
         with _translated("open", str(root)):
             identity = self._root_identity()
         if identity is None:
@@ -278,6 +279,11 @@ def create_local(root: Path) -> LocalStore:
         for folder in missing:
             sync_folder(folder.parent)
     return LocalStore(root)
+
+
+def opens_anywhere(store: Store) -> bool:
+    """Whether other processes of this machine may open the store as well: a folder, and no limit to be held together."""
+    return isinstance(store, LocalStore) and not store.line.limited
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ A URL is enough to reach a store from any machine, so the few settings of S3 are
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from vaultpy.errors import StoreError, UsageError
 from vaultpy.store.bodies import check_name
@@ -20,6 +21,9 @@ Addressing = Literal["path", "virtual"]
 
 SETTINGS = ("endpoint", "region", "addressing", "storage_class", "sse", "lock_days", "ca")
 _SSE = ("AES256", "aws:kms", "aws:kms:dsse")
+_PLAIN = "/:@+,=~"
+"""Characters of a path that need no escape in a URL, besides letters, digits and `_.-`, and none from a shell."""
+
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET = re.compile(r"secret|token|password|passwd|credential|access_?key|key_?id|^key$|^user(name)?$", re.IGNORECASE)
@@ -36,7 +40,7 @@ class FileLocation:
 
     @property
     def url(self) -> str:
-        return f"file://{self.path}"
+        return "file://" + quote(os.fsencode(self.path), safe=_PLAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +74,14 @@ Location = FileLocation | S3Location
 def parse_location(url: str) -> Location:
     """Read a store's URL.  Raises UsageError, whose message never repeats what may be a secret.
 
-    The path of `file://` is taken as it stands: no percent-encoding, so that every path can be written.
+    In `file://` URLs what is percent-encoded is decoded (RFC 8089), and all else stands for itself, also spaces, `?` and
+    `#`, which people write there; the host may be `localhost`.  A bare path is taken as it is.
     """
     if url.startswith("s3://"):
         return _parse_s3(url.removeprefix("s3://"))
-    path = url.removeprefix("file://")
+    path = url
+    if url.startswith("file://"):
+        path = os.fsdecode(unquote_to_bytes(os.fsencode(url.removeprefix("file://").removeprefix("localhost"))))
     if path.startswith("/") and "\0" not in path:
         return FileLocation(Path(path))
     if url.startswith("file:"):

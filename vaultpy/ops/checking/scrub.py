@@ -15,9 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from vaultpy.age import Identity
 from vaultpy.ops.checking.inspect import Job, Seen, inspect
 from vaultpy.ops.checking.scrub_process import ScrubProcess, Setup
-from vaultpy.ops.processes import usable_cores
+from vaultpy.ops.processes import most_processes, usable_cores
 from vaultpy.store.base import Store
-from vaultpy.store.local import LocalStore
+from vaultpy.store.local import opens_anywhere
 
 THREADS = 4
 """Objects under way at once where threads look: some 20 MiB each."""
@@ -34,8 +34,8 @@ _Inspect = Callable[[Job], Seen]
 
 def processes_for(store: Store, chunks: int, size: int) -> int:
     """How many processes are worth starting for so many chunks, in objects of so many bytes; 0: threads will do."""
-    cores = min(usable_cores(), PROCESSES)
-    if cores < 2 or not isinstance(store, LocalStore):  # over a network, most of the time is waiting
+    cores = most_processes(min(usable_cores(), PROCESSES))
+    if cores < 2 or not opens_anywhere(store):  # over a network, most of the time is waiting
         return 0
     return cores if chunks > START_CHUNKS or (chunks and size > START_BYTES) else 0
 

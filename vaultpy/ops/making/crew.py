@@ -2,7 +2,7 @@
 
 What Python does for each small file takes one core, so a run over many files is as fast as it has processes: this one
 walks, compares and writes the index, workers open, read, hash, compress and encrypt.  Starting one costs what some thousand
-files cost; a run with less never does.
+files cost, on a core that is mostly idle until then: so the first starts soon, the others once there is much to read.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from vaultpy.errors import VaultpyError
 from vaultpy.ops.making.put import POLL_SECONDS
 from vaultpy.ops.making.seal import Sealer
 from vaultpy.ops.making.wire import Batch, Failed, Setup, Verdict, Wire
-from vaultpy.ops.processes import end_of, start_process, usable_cores
+from vaultpy.ops.processes import end_of, most_processes, start_process, usable_cores
 from vaultpy.source.batch import BatchReader, Group, Part
 
-START_FILES = 2_000
-START_BYTES = 32 * 1024 * 1024
-"""Files or bytes to be read at which worker processes start."""
+START_FILES = 500
+START_BYTES = 8 * 1024 * 1024
+"""Files or bytes to be read at which a worker process starts: a run that finds so many changes early has more to walk, and
+the worker starts beside that."""
+
+START_REST = 4
+"""How many times that there must be for the other workers, whose start takes time from the first and from us."""
 
 MOST_WORKERS = 4
 
@@ -47,7 +51,7 @@ OnPart = Callable[[Part], bytes]
 def count_workers(readers: int | None) -> int:
     """How many worker processes to have for so many readers; for None as many as are worth their memory on this machine
     (some 60 MB each).  One reader alone is this process."""
-    wanted = min(usable_cores(), MOST_WORKERS) if readers is None else readers
+    wanted = most_processes(min(usable_cores(), MOST_WORKERS) if readers is None else readers)
     return wanted if wanted > 1 else 0
 
 
@@ -77,13 +81,7 @@ class Crew:
         for this and earlier batches."""
         self._files += sum(len(files) for _, files in groups)
         self._bytes += size
-        if not self._workers and self._most and (self._files > START_FILES or self._bytes > START_BYTES):
-            if self._here is not None:
-                self._here.finish()
-                self._here = None
-            self._workers = [
-                self._stack.enter_context(_Worker(self._setup, self._parts, self._send)) for _ in range(self._most)
-            ]
+        self._start_workers(self._count_wanted())
         if not self._workers:
             self.here.read(batch, groups)
             return
@@ -91,6 +89,19 @@ class Crew:
             self._handle(wait=True)
         min(idle, key=lambda worker: worker.ahead).read(batch, groups, size)
         self.collect()
+
+    def _count_wanted(self) -> int:
+        """How many workers what there was to read until now is worth."""
+        if self._files > START_FILES * START_REST or self._bytes > START_BYTES * START_REST:
+            return self._most
+        return min(self._most, 1) if self._files > START_FILES or self._bytes > START_BYTES else 0
+
+    def _start_workers(self, wanted: int) -> None:
+        if wanted and self._here is not None and not self._workers:
+            self._here.finish()
+            self._here = None
+        while len(self._workers) < wanted:
+            self._workers.append(self._stack.enter_context(_Worker(self._setup, self._parts, self._send)))
 
     def collect(self) -> None:
         """Hear what came meanwhile, without waiting."""

@@ -30,7 +30,7 @@ from vaultpy.index.needed import (
 )
 from vaultpy.manifest import Manifest, decode_about
 from vaultpy.model import SnapshotId
-from vaultpy.ops.processes import usable_cores
+from vaultpy.ops.processes import most_processes, usable_cores
 from vaultpy.ops.reading.catalog import Entry
 from vaultpy.ops.reading.choose import Tree, choose, is_glob, read_tree
 from vaultpy.ops.reading.moment import open_moment
@@ -227,7 +227,8 @@ class _Run:
 def _processes(options: RestoreOptions, files: int, size: int) -> int:
     if options.processes is not None:
         return options.processes
-    return usable_cores() if usable_cores() > 1 and worth_processes(files, size) else 0
+    cores = most_processes(usable_cores())
+    return cores if cores > 1 and worth_processes(files, size) else 0
 
 
 def _write(dealer: Dealer, writers: Writers, tally: Tally, on_event: OnEvent) -> None:

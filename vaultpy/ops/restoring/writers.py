@@ -24,7 +24,7 @@ from vaultpy.ops.restoring.writer_process import Setup, WriterProcess
 from vaultpy.source.apply import ApplyOptions
 from vaultpy.source.target import TargetTree
 from vaultpy.store.base import Store
-from vaultpy.store.local import LocalStore
+from vaultpy.store.local import LocalStore, opens_anywhere
 
 START_FILES = 4_000
 START_BYTES = 256 * 1024 * 1024
@@ -61,7 +61,7 @@ class Writers:
         one behind a limit, which holds for all writers together."""
         self._stack = contextlib.ExitStack()
         local = isinstance(task.store, LocalStore)
-        if processes and isinstance(task.store, LocalStore) and not task.store.line.limited:
+        if processes and opens_anywhere(task.store):
             setup = Setup(task.store.url, task.identity.to_text(), task.target, task.options)
             found: list[_Writes] = [self._stack.enter_context(WriterProcess(setup)) for _ in range(processes)]
         else:
