@@ -14,12 +14,12 @@ from vaultpy.cli.frame import Run, command
 from vaultpy.cli.list import UNKNOWN, entry_document
 from vaultpy.cli.options import (
     RAW_PATH,
-    ask_passphrase,
     identity_option,
     signer_option,
     snapshot_argument,
     source_option,
 )
+from vaultpy.cli.reading import open_snapshot
 from vaultpy.cli.text import format_time, json_bytes, json_time
 from vaultpy.model import Kind
 from vaultpy.units import format_size
@@ -58,21 +58,13 @@ def list_files(
 
     SNAPSHOT is the beginning of an id, `latest`, or SOURCE@TIME.
     """
-    from vaultpy.ops.reading.catalog import read_catalog
     from vaultpy.ops.reading.look import open_files
-    from vaultpy.ops.reading.reader import open_reader
-    from vaultpy.ops.reading.resolve import resolve_snapshot
 
-    with open_reader(
-        run.config_or_store(),
-        identity_files=identities,
-        signers=signers,
-        ask_passphrase=ask_passphrase,
-        tell=run.output.tell,
-    ) as reader:
-        entry = resolve_snapshot(read_catalog(reader), snapshot, source)
-        with open_files(reader, entry, () if path is None else (path,)) as files:
-            run.output.show((_file_document(one) for one in files), (_file_line(one) for one in files))
+    with (
+        open_snapshot(run, snapshot, source, identities, signers) as (reader, entry),
+        open_files(reader, entry, () if path is None else (path,)) as files,
+    ):
+        run.output.show((_file_document(one) for one in files), (_file_line(one) for one in files))
     return None
 
 
@@ -140,19 +132,10 @@ def show(
     run: Run, snapshot: str, source: str | None, identities: tuple[Path, ...], signers: tuple[str, ...]
 ) -> int | None:
     """Show what a snapshot is: times, counts, sizes, problems, and what it stands on."""
-    from vaultpy.ops.reading.catalog import read_catalog
     from vaultpy.ops.reading.look import show_snapshot
-    from vaultpy.ops.reading.reader import open_reader
-    from vaultpy.ops.reading.resolve import resolve_snapshot
 
-    with open_reader(
-        run.config_or_store(),
-        identity_files=identities,
-        signers=signers,
-        ask_passphrase=ask_passphrase,
-        tell=run.output.tell,
-    ) as reader:
-        shown = show_snapshot(reader, resolve_snapshot(read_catalog(reader), snapshot, source))
+    with open_snapshot(run, snapshot, source, identities, signers) as (reader, entry):
+        shown = show_snapshot(reader, entry)
     run.output.show(_shown_document(shown), _shown_lines(shown))
     return None
 

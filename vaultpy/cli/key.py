@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import FILE, ask_passphrase, identity_option
+from vaultpy.cli.options import FILE, identity_option
 from vaultpy.cli.output import Table
+from vaultpy.cli.reading import open_for
 from vaultpy.errors import UsageError
 
 
@@ -21,9 +22,8 @@ from vaultpy.errors import UsageError
 def list_keys(run: Run) -> int | None:
     """List the store's keys, how many recipients each has, and which one this host uses."""
     from vaultpy.ops.keys import list_keys as operate
-    from vaultpy.ops.reading.reader import open_reader
 
-    with open_reader(run.config_or_store()) as reader:
+    with open_for(run) as reader:
         found = operate(reader)
     document = [{"id": one.id, "recipients": one.recipients, "in_use": one.in_use} for one in found]
     rows = [(str(one.id), str(one.recipients), "this host's" if one.in_use else "") for one in found]
@@ -42,11 +42,8 @@ def list_keys(run: Run) -> int | None:
 def add_recipient(run: Run, recipient: str, identities: tuple[Path, ...]) -> int | None:
     """Let RECIPIENT restore, too: the past and the future of this host's store key. Touches no data."""
     from vaultpy.ops.keys import add_recipient as operate
-    from vaultpy.ops.reading.reader import open_reader
 
-    with open_reader(
-        run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase, tell=run.output.tell
-    ) as reader:
+    with open_for(run, identities) as reader:
         key_id = operate(reader, recipient)
     run.output.done({"key": key_id, "recipient": recipient}, f"key {key_id}: can be opened by {recipient}, too")
     return None
@@ -89,11 +86,8 @@ def new(run: Run, recipients: tuple[str, ...], new_identity: Path | None) -> int
 def test(run: Run, identities: tuple[Path, ...]) -> int | None:
     """Try which of the store's keys an identity opens. Exit code 12: none."""
     from vaultpy.ops.keys import try_keys
-    from vaultpy.ops.reading.reader import open_reader
 
-    with open_reader(
-        run.config_or_store(), identity_files=identities, ask_passphrase=ask_passphrase, tell=run.output.tell
-    ) as reader:
+    with open_for(run, identities) as reader:
         tried = try_keys(reader)
     document = [{"id": one.id, "opened": one.opened, "why": one.why} for one in tried]
     rows = [(str(one.id), "opened" if one.opened else f"not opened: {one.why}") for one in tried]

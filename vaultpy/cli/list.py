@@ -11,8 +11,9 @@ from uuid import UUID
 import click
 
 from vaultpy.cli.frame import Run, command
-from vaultpy.cli.options import DURATION, ask_passphrase, identity_option, signer_option, source_option
+from vaultpy.cli.options import DURATION, identity_option, signer_option, source_option
 from vaultpy.cli.output import Table
+from vaultpy.cli.reading import open_for
 from vaultpy.cli.text import format_time, json_time
 from vaultpy.units import Duration, format_duration, format_size
 
@@ -58,15 +59,8 @@ def list_snapshots(
     """
     from vaultpy.ops.reading.catalog import read_catalog
     from vaultpy.ops.reading.look import lost_snapshots, never_made, of_source, stale_sources
-    from vaultpy.ops.reading.reader import open_reader
 
-    with open_reader(
-        run.config_or_store(),
-        identity_files=identities,
-        signers=signers,
-        ask_passphrase=ask_passphrase,
-        tell=run.output.tell,
-    ) as reader:
+    with open_for(run, identities, signers) as reader:
         catalog = read_catalog(reader)
         entries = of_source(catalog, source)
         stale = stale_sources(reader, entries, max_age, time.time_ns()) if max_age else []

@@ -14,7 +14,6 @@ from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import (
     DURATION,
     TAG,
-    ask_passphrase,
     dry_run_option,
     force_option,
     identity_option,
@@ -23,6 +22,7 @@ from vaultpy.cli.options import (
     source_option,
 )
 from vaultpy.cli.output import Part, Table
+from vaultpy.cli.reading import open_for
 from vaultpy.cli.text import counted, format_time, json_time
 from vaultpy.errors import UntrustedSigner, UsageError
 from vaultpy.units import format_size
@@ -93,17 +93,10 @@ def purge(
     prune`.
     """
     from vaultpy.ops.reading.catalog import read_catalog
-    from vaultpy.ops.reading.reader import open_reader
     from vaultpy.ops.removing.purge import apply_purge, check_plan, check_signers, plan_purge, safe_now
 
     wanted = _rules(rules)
-    with open_reader(
-        run.config_or_store(),
-        identity_files=identities,
-        signers=signers,
-        ask_passphrase=ask_passphrase,
-        tell=run.output.tell,
-    ) as reader:
+    with open_for(run, identities, signers) as reader:
         catalog = read_catalog(reader)
         check_signers(reader, catalog)
         plan = plan_purge(catalog, wanted, safe_now(reader.at.store, time.time_ns), source)
@@ -236,17 +229,10 @@ def remove(
     if not snapshots:
         raise UsageError("snapshot remove: no SNAPSHOT was named", hint="`vaultpy snapshot list` shows them")
     from vaultpy.ops.reading.catalog import read_catalog
-    from vaultpy.ops.reading.reader import open_reader
     from vaultpy.ops.removing.purge import check_signers
     from vaultpy.ops.removing.remove import apply_removal, plan_removal
 
-    with open_reader(
-        run.config_or_store(),
-        identity_files=identities,
-        signers=signers,
-        ask_passphrase=ask_passphrase,
-        tell=run.output.tell,
-    ) as reader:
+    with open_for(run, identities, signers) as reader:
         catalog = read_catalog(reader)
         check_signers(reader, catalog)
         plan = plan_removal(catalog, snapshots, source, force=force)

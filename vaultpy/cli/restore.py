@@ -12,13 +12,13 @@ import click
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import (
     RAW_PATH,
-    ask_passphrase,
     identity_option,
     limit_download_option,
     signer_option,
     snapshot_argument,
     source_option,
 )
+from vaultpy.cli.reading import open_snapshot
 from vaultpy.cli.text import json_bytes, printable
 from vaultpy.units import format_size
 
@@ -103,9 +103,6 @@ def restore(
     simply run again. Needs no configuration and no index where --store is given. Exit code 4: something could not be
     brought back.
     """
-    from vaultpy.ops.reading.catalog import read_catalog
-    from vaultpy.ops.reading.reader import open_reader
-    from vaultpy.ops.reading.resolve import resolve_snapshot
     from vaultpy.ops.restoring.restore import restore as operate
 
     if to_tar is not None:
@@ -116,17 +113,11 @@ def restore(
     if target is None:
         raise click.UsageError("Missing argument 'TARGET'.")
     options = _options(paths, dry_run, how)
-    with open_reader(
-        run.config_or_store(),
-        line=run.line(),
-        identity_files=identities,
-        signers=signers,
-        ask_passphrase=ask_passphrase,
-        tell=run.output.tell,
-    ) as reader:
-        entry = resolve_snapshot(read_catalog(reader), snapshot, source)
-        with run.output.following() as on_event:
-            back = operate(reader, entry, target, options, on_event)
+    with (
+        open_snapshot(run, snapshot, source, identities, signers) as (reader, entry),
+        run.output.following() as on_event,
+    ):
+        back = operate(reader, entry, target, options, on_event)
     _show(run, back, dry_run, privileged=how["privileged"])
     return 4 if back.failed else None
 

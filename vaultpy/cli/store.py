@@ -12,6 +12,7 @@ import click
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import DURATION, UUID, dry_run_option, signer_option
 from vaultpy.cli.output import Part, Table
+from vaultpy.cli.reading import open_for
 from vaultpy.cli.text import counted, format_time, json_time
 from vaultpy.units import Duration, format_duration, format_size
 
@@ -105,12 +106,11 @@ def prune(
     Stops where it cannot be told what a snapshot needs: a manifest that is missing, damaged, or of an unknown signer.
     """
     from vaultpy.model import SnapshotId
-    from vaultpy.ops.reading.reader import open_reader
     from vaultpy.ops.removing.needs import Pardon
     from vaultpy.ops.removing.prune import PruneOptions, apply_prune, plan_prune
 
     pardon = Pardon(frozenset(map(SnapshotId, trust)), frozenset(map(SnapshotId, retire)))
-    with open_reader(run.config_or_store(), signers=signers) as reader, run.output.following() as on_event:
+    with open_for(run, signers=signers) as reader, run.output.following() as on_event:
         plan = plan_prune(reader, PruneOptions(grace, pardon), on_event)
         done = None if dry_run else apply_prune(reader.at.store, plan, os.urandom, on_event)
     if done is None:

@@ -6,26 +6,22 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import click
 
 from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import (
     RAW_PATH,
-    ask_passphrase,
     identity_option,
     limit_download_option,
     signer_option,
     snapshot_argument,
     source_option,
 )
+from vaultpy.cli.reading import open_snapshot
 from vaultpy.cli.text import json_bytes, printable
 from vaultpy.units import format_size
-
-if TYPE_CHECKING:
-    from vaultpy.ops.reading.catalog import Entry
-    from vaultpy.ops.reading.reader import Reader
 
 STDOUT = "-"
 
@@ -58,7 +54,7 @@ def cat(
     """
     from vaultpy.ops.restoring.archive import write_file
 
-    with _opened(run, snapshot, source, identities, signers) as (reader, entry):
+    with open_snapshot(run, snapshot, source, identities, signers) as (reader, entry):
         write_file(reader, entry, path, sys.stdout.buffer)
     sys.stdout.buffer.flush()
     return None
@@ -74,7 +70,7 @@ def to_tar(
     """Write a snapshot (a name and a source) as a tar archive to a new file, or standard output; exit code as of restore."""
     from vaultpy.ops.restoring.archive import write_tar
 
-    with _opened(run, *which, *access) as (reader, entry), _open_output(place) as out:
+    with open_snapshot(run, *which, *access) as (reader, entry), _open_output(place) as out:
         with run.output.following() as on_event:
             done = write_tar(reader, entry, paths, out, on_event)
         out.flush()
@@ -89,25 +85,6 @@ def to_tar(
         }
         run.output.done(document, f"{done.files} files, {format_size(done.size)} from {entry.id} in {place}")
     return 4 if done.failed else None
-
-
-@contextlib.contextmanager
-def _opened(
-    run: Run, snapshot: str, source: str | None, identities: tuple[Path, ...], signers: tuple[str, ...]
-) -> Iterator[tuple[Reader, Entry]]:
-    from vaultpy.ops.reading.catalog import read_catalog
-    from vaultpy.ops.reading.reader import open_reader
-    from vaultpy.ops.reading.resolve import resolve_snapshot
-
-    with open_reader(
-        run.config_or_store(),
-        line=run.line(),
-        identity_files=identities,
-        signers=signers,
-        ask_passphrase=ask_passphrase,
-        tell=run.output.tell,
-    ) as reader:
-        yield reader, resolve_snapshot(read_catalog(reader), snapshot, source)
 
 
 @contextlib.contextmanager

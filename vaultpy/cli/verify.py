@@ -14,13 +14,13 @@ from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import (
     DURATION,
     SHARE,
-    ask_passphrase,
     identity_option,
     limit_download_option,
     signer_option,
     snapshots_argument,
     source_option,
 )
+from vaultpy.cli.reading import open_for
 from vaultpy.cli.text import counted, json_bytes
 from vaultpy.errors import UsageError
 from vaultpy.units import Duration, before, format_size
@@ -89,20 +89,12 @@ def verify(
     from vaultpy.ops.checking.verify import verify as operate
     from vaultpy.ops.reading.checked import Share
     from vaultpy.ops.reading.findings import Depth
-    from vaultpy.ops.reading.reader import open_reader
 
     depth = Depth.OPENED if deep else Depth.HASHED if blobs or since or sample else Depth.LISTED
     now = time.time_ns()
     share = Share(now - before(now, since) if since else None, sample)
     with (
-        open_reader(
-            run.config_or_store(),
-            line=run.line(),
-            identity_files=identities,
-            signers=signers,
-            ask_passphrase=ask_passphrase,
-            tell=run.output.tell,
-        ) as reader,
+        open_for(run, identities, signers) as reader,
         run.output.following() as on_event,
     ):
         verified = operate(reader, VerifyRequest(snapshots, every, source, depth, share), on_event)
