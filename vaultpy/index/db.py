@@ -28,6 +28,9 @@ CACHE_KIB = 16 * 1024
 # Before this version a WAL database with several connections can be corrupted by a checkpoint race.
 WAL_SINCE = (3, 51, 3)
 
+HELD_QUERIES = 64
+"""Queries for which a lock is held at a time."""
+
 Params = Sequence[Any] | Mapping[str, Any]
 
 
@@ -37,6 +40,8 @@ class Index:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._raw = connection
+        self._held: sqlite3.Cursor | None = None
+        self._held_for = 0
 
     def rows(self, sql: str, params: Params = ()) -> list[Any]:
         """All rows of a query, as tuples."""
@@ -63,13 +68,35 @@ class Index:
         row = self.row(sql, params)
         return None if row is None else row[0]
 
+    def hold(self) -> None:
+        """Keep the lock that a query takes for those after it: to take it costs more than a query for a folder's rows.
+
+        It is let go when anything is written (who asks for more while he has it would not wait for another who does), by
+        `let_go`, and now and then, so that another process comes to write.
+        """
+        if self._held is None or self._held_for >= HELD_QUERIES:
+            self.let_go()
+            if not self._raw.in_transaction:
+                with _translated(self.path):
+                    self._held = self._raw.execute("SELECT 1 FROM sqlite_master")
+        self._held_for += 1
+
+    def let_go(self) -> None:
+        """The end of `hold`."""
+        self._held_for = 0
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
     def run(self, sql: str, params: Params = ()) -> int:
         """Execute a statement; returns the number of rows it touched."""
+        self.let_go()
         with _translated(self.path):
             return self._raw.execute(sql, params).rowcount
 
     def run_many(self, sql: str, params: Iterable[Params]) -> int:
         """Execute a statement once per tuple; returns the number of rows that were touched in all."""
+        self.let_go()
         with _translated(self.path):
             return self._raw.executemany(sql, params).rowcount
 
@@ -106,6 +133,7 @@ class Index:
         return self._raw.in_transaction
 
     def close(self) -> None:
+        self.let_go()
         with _translated(self.path):
             self._raw.close()
 

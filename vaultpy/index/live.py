@@ -27,9 +27,13 @@ class LiveFile(NamedTuple):
     changed: int | None
 
 
-def files_in(index: Index, directory_id: int) -> dict[bytes, LiveFile]:
+LiveRow = tuple[bytes, int, int, int, int, int | None, int, int, int, int | None]
+"""A LiveFile as the database gives it: a run makes one of each path, and more of it only where something changed."""
+
+
+def files_in(index: Index, directory_id: int) -> dict[bytes, LiveRow]:
     """The current rows of a directory, by name."""
-    return {row[0]: LiveFile._make(row) for row in index.rows(FILES_IN, (directory_id,))}
+    return {row[0]: row for row in index.rows(FILES_IN, (directory_id,))}
 
 
 def parents_in(index: Index, source_id: int) -> set[int]:
@@ -109,6 +113,7 @@ def ensure_owner(index: Index, uid: int, gid: int, user: bytes | None, group: by
     values = (uid, gid, user, group)
     known = index.value('SELECT id FROM owners WHERE uid = ? AND gid = ? AND user IS ? AND "group" IS ?', values)
     if known is None:
+        index.let_go()  # unlike `run`, `value` does not do that by itself
         known = index.value('INSERT INTO owners (uid, gid, user, "group") VALUES (?, ?, ?, ?) RETURNING id', values)
     return int(known)
 

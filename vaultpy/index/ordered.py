@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaultpy.index.db import Index
-from vaultpy.index.live import FILES_IN, LiveFile
+from vaultpy.index.live import FILES_IN, LiveRow
 
 
 class FilesInOrder:
@@ -14,10 +14,10 @@ class FilesInOrder:
         self._rows = index.each(f"{FILES_IN} ORDER BY name", (directory_id,))
         self._next = next(self._rows, None)
 
-    def up_to(self, name: bytes | None) -> dict[bytes, LiveFile]:
+    def up_to(self, name: bytes | None) -> dict[bytes, LiveRow]:
         """The rows that were not given yet, up to that name and with it; None: all that are left."""
-        found: dict[bytes, LiveFile] = {}
+        found: dict[bytes, LiveRow] = {}
         while self._next is not None and (name is None or self._next[0] <= name):
-            found[self._next[0]] = LiveFile._make(self._next)
+            found[self._next[0]] = self._next
             self._next = next(self._rows, None)
         return found

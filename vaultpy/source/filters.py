@@ -53,6 +53,14 @@ Verdict = Callable[[str, bool], Decision | None]
 """A name (as os.fsdecode has it) and whether it is a directory in; what is decided about it, or None, out."""
 
 
+class Plain(NamedTuple):
+    """Names, and beginnings and ends of names: what most patterns are."""
+
+    names: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     text: str
@@ -68,13 +76,13 @@ class Filter:
     """Some patterns, compiled, and the folder that they are relative to.
 
     Most paths are left out by nothing.  So the patterns that can leave something out are first asked together, by a set
-    lookup, a suffix test and one regular expression; only where one of them matches are the rules gone through.
+    lookup, a test of beginnings and ends and one regular expression; only where one of them matches are the rules gone
+    through.
     """
 
     rules: tuple[_Rule, ...]
     """The last pattern first."""
-    names: frozenset[str]
-    suffixes: tuple[str, ...]
+    plain: Plain
     name_regex: re.Pattern[str] | None
     path_regex: re.Pattern[str] | None
 
@@ -82,7 +90,7 @@ class Filter:
         """The verdict on what a folder holds; `folder` is its path below the one that the patterns are relative to (b""
         for that itself)."""
         prefix = _readable(folder) + "/" if folder else ""
-        names, suffixes, name_regex, path_regex = self.names, self.suffixes, self.name_regex, self.path_regex
+        (names, prefixes, suffixes), name_regex, path_regex = self.plain, self.name_regex, self.path_regex
 
         def verdict(name: str, is_directory: bool) -> Decision | None:
             if "\n" in name:
@@ -90,6 +98,7 @@ class Filter:
             if (
                 name in names
                 or name.endswith(suffixes)
+                or name.startswith(prefixes)
                 or (name_regex is not None and name_regex.match(name))
                 or (path_regex is not None and path_regex.match(prefix + name))
             ):
@@ -97,6 +106,13 @@ class Filter:
             return None
 
         return verdict
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether only names matter, and only those that fit `plain`: the verdict on any other, in any folder, is None."""
+        texts = (*self.plain.names, *self.plain.prefixes, *self.plain.suffixes)
+        has_newlines = any(_NEWLINE in text for text in texts)  # which names are not written with
+        return self.name_regex is None and not has_newlines and all(rule.by_name for rule in self.rules)
 
     def decides(self, folder: bytes) -> Verdict:
         """The same, one that also knows what is taken back without having been left out by these patterns: for several
@@ -152,6 +168,7 @@ def compile_lines(lines: Iterable[str], on_wrong: Callable[[int, str], None]) ->
 
 def _prepare(rules: Sequence[_Rule]) -> Filter:
     names: set[str] = set()
+    prefixes: set[str] = set()
     suffixes: set[str] = set()
     name_globs: list[str] = []
     path_globs: list[str] = []
@@ -164,9 +181,12 @@ def _prepare(rules: Sequence[_Rule]) -> Filter:
             names.add(rule.glob)
         elif rule.glob.startswith("*") and _is_literal(rule.glob[1:]):
             suffixes.add(rule.glob[1:])
+        elif rule.glob.endswith("*") and _is_literal(rule.glob[:-1]):
+            prefixes.add(rule.glob[:-1])
         else:
             name_globs.append(rule.regex.pattern)
-    return Filter(tuple(reversed(rules)), frozenset(names), tuple(suffixes), _any_of(name_globs), _any_of(path_globs))
+    plain = Plain(frozenset(names), tuple(prefixes), tuple(suffixes))
+    return Filter(tuple(reversed(rules)), plain, _any_of(name_globs), _any_of(path_globs))
 
 
 def _any_of(globs: Sequence[str]) -> re.Pattern[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
@@ -13,7 +13,7 @@ from operator import itemgetter
 from vaultpy.errors import SourceError
 from vaultpy.model import Problem
 from vaultpy.source.failures import to_problem, translate
-from vaultpy.source.filters import Decision, Verdict
+from vaultpy.source.filters import Decision, Plain, Verdict
 
 Entry = tuple[bytes, os.stat_result]
 """A name in a folder, and what was there when it was listed (links not followed)."""
@@ -23,6 +23,7 @@ by_name = itemgetter(0)
 _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
 _TYPE = 0o170000
+_DIRECTORY = stat.S_IFDIR
 _NOTHING_IN_IT = frozenset({stat.S_IFSOCK, stat.S_IFDOOR, stat.S_IFPORT}) - {0}
 """Kinds that have no content and that only their maker can make again (S_IFDOOR and S_IFPORT are 0 where unknown)."""
 
@@ -35,12 +36,14 @@ OnDecision = Callable[[bytes, Decision], None]
 class Leave:
     """What a listing leaves out.
 
-    `skip`: (device, inode) of this program's own files and folders.  `verdict`: by names, for this folder.  `unwanted`:
-    a name and what is there in, why it is left out all the same, or None, out; asked last.  `on_decision`: see there.
+    `skip`: this program's own files and folders, devices by inode.  `verdict`: by names, for this folder.  `plain`: where
+    it is given, the verdict on a name that does not fit it is known to be None.  `unwanted`: a name and what is there in,
+    why it is left out all the same, or None, out; asked last.  `on_decision`: see there.
     """
 
-    skip: frozenset[tuple[int, int]] = frozenset()
+    skip: Mapping[int, Collection[int]] = field(default_factory=dict)
     verdict: Verdict | None = None
+    plain: Plain | None = None
     unwanted: Callable[[bytes, os.stat_result], str | None] | None = None
     on_decision: OnDecision | None = None
 
@@ -50,7 +53,7 @@ PORTION = 50_000
 
 _BESIDE = (b"-wal", b"-journal", b"-shm")
 
-_JOURNALS = ("-wal", "-journal")
+_JOURNALS = (b"-wal", b"-journal")
 """What lies beside a database in use (see `sqlite`): left out or not, it says that one is there."""
 
 
@@ -141,44 +144,53 @@ class _Named:
 
 def _take(found: Iterable[os.DirEntry[str] | _Named], path: bytes, leave: Leave, listing: Listing) -> None:
     verdict, skip, unwanted = leave.verdict, leave.skip, leave.unwanted
-    own_inodes = frozenset(inode for _, inode in skip)
+    ask_all = leave.plain is None and verdict is not None
+    names, prefixes, suffixes = leave.plain or Plain()
     entries, directories = listing.entries, listing.directories
     for entry in found:
-        name = entry.name.encode(_ENCODING, _ERRORS)
+        text = entry.name
+        name = text.encode(_ENCODING, _ERRORS)
         try:
             # The filter first: who excludes a mount that even root may not look at does not want to hear of it.
             if (
-                verdict is not None
-                and (decision := verdict(entry.name, entry.is_dir(follow_symlinks=False))) is not None
+                (ask_all or text in names or text.endswith(suffixes) or text.startswith(prefixes))
+                and verdict is not None
+                and (decision := verdict(text, entry.is_dir(follow_symlinks=False))) is not None
             ):
-                if leave.on_decision is not None:
-                    leave.on_decision(join(path, name), decision)
+                _tell(leave, path, name, decision)
                 if decision.out:
-                    if entry.name.endswith(_JOURNALS):
-                        listing.journals.append(name)
+                    _note_journal(listing, name)
                     continue
             status = entry.stat(follow_symlinks=False)
         except OSError as error:
             listing.problems.append(_problem(join(path, name), error))
             continue
-        if status.st_ino in own_inodes and (status.st_dev, status.st_ino) in skip:
+        if status.st_ino in skip and status.st_dev in skip[status.st_ino]:
             listing.left_out.append(join(path, name))
             continue
         if unwanted is not None and (reason := unwanted(name, status)) is not None:
-            if leave.on_decision is not None:
-                leave.on_decision(join(path, name), Decision(True, reason))
-            if entry.name.endswith(_JOURNALS):
-                listing.journals.append(name)
+            _tell(leave, path, name, Decision(True, reason))
+            _note_journal(listing, name)
             continue
         kind = status.st_mode & _TYPE
-        if kind == stat.S_IFDIR:
+        if kind == _DIRECTORY:
             directories.append((name, status))
         elif kind in _NOTHING_IN_IT:
             listing.skipped += 1
-            if leave.on_decision is not None:
-                leave.on_decision(join(path, name), Decision(True, "a socket, or something like it"))
+            _tell(leave, path, name, Decision(True, "a socket, or something like it"))
             continue
         entries.append((name, status))
+
+
+def _tell(leave: Leave, path: bytes, name: bytes, decision: Decision) -> None:
+    if leave.on_decision is not None:
+        leave.on_decision(join(path, name), decision)
+
+
+def _note_journal(listing: Listing, name: bytes) -> None:
+    """Remember of a name that is left out that a database's journal has it."""
+    if name.endswith(_JOURNALS):
+        listing.journals.append(name)
 
 
 def keep_only(listing: Listing, path: bytes, kept: bytes, reason: str, on_decision: OnDecision | None) -> None:

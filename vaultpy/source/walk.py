@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from vaultpy.errors import ReplacedError, SourceError, VanishedError
 from vaultpy.model import Problem, ProblemKind
@@ -31,8 +32,7 @@ NO_FD = -1
 """The descriptor of a folder that could not be opened.  The system refuses it everywhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """One directory."""
 
     path: bytes
@@ -43,13 +43,13 @@ class Folder:
     stat: os.stat_result
     entries: list[Entry]
     """What is in it, subdirectories too, without what is excluded."""
-    problems: list[Problem] = field(default_factory=list)
+    problems: Sequence[Problem] = ()
     """What is in it and could not be looked at; or that it could not be opened, or listed to its end, itself."""
-    left_out: list[bytes] = field(default_factory=list)
+    left_out: Sequence[bytes] = ()
     """Paths of this program's own things (`WalkOptions.skip`): to be said aloud."""
     skipped: int = 0
     """Sockets and other things that hold nothing."""
-    journals: list[bytes] = field(default_factory=list)
+    journals: Sequence[bytes] = ()
     """Names that a database's journal has, and that are left out."""
     more: bool = False
     """The same directory comes again, with names that come behind these: it is too large to be held at once."""
@@ -84,9 +84,8 @@ def walk(roots: Roots, options: WalkOptions) -> Iterator[Folder]:
     Raises UsageError for a pattern that does not parse; the tree itself raises nothing.  Close the iterator, or exhaust
     it, to close its descriptors.
     """
-    leave = Leave(options.skip, on_decision=options.on_decision)
     trees = [
-        _Tree(path, roots.place_of(path), found, options, compile_filter(options.exclude, path), leave)
+        _plan_tree(path, roots.place_of(path), found, options)
         for path, found in roots.roots
         if stat.S_ISDIR(found.st_mode) and not _is_own(found, options)
     ]
@@ -108,10 +107,21 @@ class _Tree:
     options: WalkOptions
     chosen: Filter | None
     leave: Leave
-    """What every folder of it leaves out."""
+    """What every folder of it leaves out; what else a folder does lies in the patterns that are not for names alone."""
     statx: Statx = field(default_factory=Statx)
     device: int | None = None
     """What the root turned out to be on: it may be mounted only as we enter."""
+
+
+def _plan_tree(path: bytes, place: bytes, found: os.stat_result, options: WalkOptions) -> _Tree:
+    chosen = compile_filter(options.exclude, path)
+    skip: dict[int, set[int]] = {}
+    for device, inode in options.skip:
+        skip.setdefault(inode, set()).add(device)
+    leave = Leave(skip, on_decision=options.on_decision)
+    if chosen is not None and chosen.is_plain:  # then it says the same in every folder
+        leave = replace(leave, verdict=chosen.within(b""), plain=chosen.plain)
+    return _Tree(path, place, found, options, chosen, leave)
 
 
 def _on_the_way(ancestor: Found, roots: Roots, options: WalkOptions) -> Iterator[Folder]:
@@ -192,9 +202,8 @@ def _visit(
     if _replaced(expected, found):
         problems.append(Problem(path, ProblemKind.CHANGED, "another folder has the name since it was listed"))
     for one in _list(tree, fd, path, layers):
-        folder = Folder(
-            path, fd, found, one.entries, one.problems + problems, one.left_out, one.skipped, one.journals, one.more
-        )
+        problems = one.problems + problems
+        folder = Folder(path, fd, found, one.entries, problems, one.left_out, one.skipped, one.journals, one.more)
         yield folder, _on_this_file_system(tree, path, one.directories), layers
         problems = []
 
@@ -202,10 +211,10 @@ def _visit(
 def _list(tree: _Tree, fd: int, path: bytes, layers: _Layers) -> Iterator[Listing]:
     """What is wanted of an open directory."""
     options, leave = tree.options, tree.leave
-    if tree.chosen is not None or layers:
+    if layers or (tree.chosen is not None and leave.verdict is None):
         folder = _below(path, tree.path)
         verdict = verdict_within(tree.chosen.within(folder) if tree.chosen is not None else None, layers, folder)
-        leave = replace(leave, verdict=verdict)
+        leave = replace(leave, verdict=verdict, plain=None)
     if options.exclude_larger_than is not None or options.exclude_nodump:
         leave = replace(leave, unwanted=_unwanted(tree, fd))
     listings = list_folder(fd, path, leave)

@@ -47,7 +47,7 @@ def with_commands(folders: Iterable[Folder], names: Iterable[bytes], now: int) -
         if folder.path == b"/":
             others = [one for one in folder.entries if one[0] != NAME]
             left_out = [*folder.left_out, *([PATH] if len(others) < len(folder.entries) else [])]
-            yield replace(folder, entries=sorted([*others, entry], key=by_name), left_out=left_out)
+            yield folder._replace(entries=sorted([*others, entry], key=by_name), left_out=left_out)
             yield Folder(PATH, NO_FD, entry[1], entries)
         elif folder.path != PATH and not folder.path.startswith(PATH + b"/"):
             yield folder

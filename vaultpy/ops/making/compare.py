@@ -10,11 +10,11 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from vaultpy.config import Compare
 from vaultpy.index.db import Index
-from vaultpy.index.live import LiveFile, Owners, directories_in, files_in, parents_in, root_directory
+from vaultpy.index.live import LiveFile, LiveRow, Owners, directories_in, files_in, parents_in, root_directory
 from vaultpy.index.ordered import FilesInOrder
 from vaultpy.index.record import storable_number, storable_time
 from vaultpy.model import Kind, Problem
@@ -49,6 +49,10 @@ class Place:
 Found = tuple[bytes, os.stat_result, LiveFile | None]
 """A regular file that is new or changed: its name, what was listed, and its row until now."""
 
+_ID: Final = 1
+_SIZE: Final = 3
+"""Where a LiveRow has its row's id, and its size."""
+
 FILES_AT_ONCE = 512
 """Files of one folder that a sink is given at once: a folder can hold a million."""
 
@@ -72,14 +76,14 @@ class Stats(Protocol):
     def st_gid(self) -> int: ...
 
 
-IsUnchanged = Callable[[LiveFile, Kind, Stats], bool]
+IsUnchanged = Callable[[LiveRow, Kind, Stats], bool]
 
 
 class First(Protocol):
     """Who has a look at a folder before everybody else."""
 
     def take(
-        self, folder: Folder, directory_id: int, live: dict[bytes, LiveFile], is_unchanged: IsUnchanged
+        self, folder: Folder, directory_id: int, live: dict[bytes, LiveRow], is_unchanged: IsUnchanged
     ) -> Sequence[Entry]:
         """Take what is theirs, and its rows out of `live`; returns the entries that are not."""
 
@@ -124,7 +128,7 @@ class _Directory:
 
     id: int
     children: dict[bytes, int]
-    rows: dict[bytes, LiveFile] | FilesInOrder
+    rows: dict[bytes, LiveRow] | FilesInOrder
 
 
 def _last_name(folder: Folder) -> bytes | None:
@@ -176,75 +180,83 @@ class Comparer:
         # Of a directory that comes in portions, only the rows up to the last name of each are held.
         live = rows if isinstance(rows, dict) else rows.up_to(_last_name(folder))
         tally = self.tally
-        files: list[Found] = []
         tally.problems += folder.problems
         tally.left_out += folder.left_out
         tally.skipped += folder.skipped
         if folder.path == b"/":
-            self._compare_entry(Place(folder, directory_id, b"", folder.stat, Kind.DIRECTORY), live.pop(b"", None))
+            self._compare_entries(folder, self._at, [(b"", folder.stat)], live)
         entries: Sequence[Entry] = folder.entries
         if self._first is not None:
             entries = self._first.take(folder, directory_id, live, self._is_unchanged)
-        for name, found in entries:
-            old = live.pop(name, None)
-            kind = KINDS[found.st_mode & 0o170000]
-            if kind == Kind.DIRECTORY:
-                self._announce(folder, directory_id, name, children)
-            if old is not None and self._is_unchanged(old, kind, found):
-                tally.files += 1
-                tally.unchanged += 1
-                tally.bytes += old.size
-            elif kind == Kind.FILE:
-                files.append((name, found, old))
-                if len(files) >= FILES_AT_ONCE:
-                    self._sink.changed_files(folder, directory_id, files)
-                    files = []
-            else:
-                self._sink.changed(Place(folder, directory_id, name, found, kind), old)
-        if files:
-            self._sink.changed_files(folder, directory_id, files)
+        self._compare_entries(folder, self._at, entries, live)
         if not folder.more:
             self._at = None
         self._close_rest(live, {} if folder.more else children)
 
+    def _compare_entries(
+        self, folder: Folder, at: _Directory, entries: Sequence[Entry], live: dict[bytes, LiveRow]
+    ) -> None:
+        """Tell the sink what changed; what is compared goes out of `live`."""
+        files: list[Found] = []
+        unchanged = size = 0
+        for name, found in entries:
+            old = live.pop(name, None)
+            kind = KINDS[found.st_mode & 0o170000]
+            if kind is Kind.DIRECTORY and name:
+                self._announce(folder, at, name)
+            if old is not None and self._is_unchanged(old, kind, found):
+                unchanged += 1
+                size += old[_SIZE]
+                continue
+            self._index.let_go()  # to read it may take long
+            before = None if old is None else LiveFile._make(old)
+            if kind is not Kind.FILE:
+                self._sink.changed(Place(folder, at.id, name, found, kind), before)
+                continue
+            files.append((name, found, before))
+            if len(files) >= FILES_AT_ONCE:
+                self._sink.changed_files(folder, at.id, files)
+                files = []
+        if files:
+            self._sink.changed_files(folder, at.id, files)
+        self.tally.files += unchanged
+        self.tally.unchanged += unchanged
+        self.tally.bytes += size
+
     def _begin(self, folder: Folder) -> _Directory:
         """What the index has of a directory."""
         directory_id, has_rows = self._coming.pop(folder.path)
+        if has_rows:
+            self._index.hold()
         children = directories_in(self._index, directory_id) if directory_id in self._parents else {}
         if folder.more and has_rows:
             return _Directory(directory_id, children, FilesInOrder(self._index, directory_id))
         return _Directory(directory_id, children, files_in(self._index, directory_id) if has_rows else {})
 
-    def _compare_entry(self, place: Place, old: LiveFile | None) -> None:
-        if old is not None and self._is_unchanged(old, place.kind, place.stat):
-            self.tally.files += 1
-            self.tally.unchanged += 1
-        else:
-            self._sink.changed(place, old)
-
-    def _announce(self, folder: Folder, parent_id: int, name: bytes, children: dict[bytes, int]) -> None:
-        known = children.pop(name, None)
+    def _announce(self, folder: Folder, parent: _Directory, name: bytes) -> None:
+        known = parent.children.pop(name, None)
         path = join(folder.path, name)
         if known is None:
-            self._coming[path] = (self._sink.put_directory(parent_id, name), False)
+            self._coming[path] = (self._sink.put_directory(parent.id, name), False)
         else:
             self._coming[path] = (known, True)
 
-    def _is_unchanged(self, old: LiveFile, kind: Kind, found: Stats) -> bool:
+    def _is_unchanged(self, old: LiveRow, kind: Kind, found: Stats) -> bool:
+        _, row_id, old_kind, size, mtime, ctime, inode, mode, owner_id, changed = old
         return (
-            (old.mtime == found.st_mtime_ns or old.mtime == storable_time(found.st_mtime_ns))
-            and (old.ctime == found.st_ctime_ns or (not self._by_ctime and old.ctime is not None))
-            and (old.inode == found.st_ino or old.inode == storable_number(found.st_ino) or not self._by_inode)
-            and old.kind == kind
-            and (old.size == found.st_size or kind != Kind.FILE)
-            and old.mode == found.st_mode & 0o7777
-            and self._numbers[old.owner_id] == (found.st_uid, found.st_gid)
-            and old.changed is None
-            and old.id not in self._suspects
+            (mtime == found.st_mtime_ns or mtime == storable_time(found.st_mtime_ns))
+            and (ctime == found.st_ctime_ns or (not self._by_ctime and ctime is not None))
+            and (inode == found.st_ino or inode == storable_number(found.st_ino) or not self._by_inode)
+            and old_kind == kind
+            and (size == found.st_size or kind is not Kind.FILE)
+            and mode == found.st_mode & 0o7777
+            and self._numbers[owner_id] == (found.st_uid, found.st_gid)
+            and changed is None
+            and row_id not in self._suspects
         )
 
-    def _close_rest(self, live: dict[bytes, LiveFile], children: dict[bytes, int]) -> None:
+    def _close_rest(self, live: dict[bytes, LiveRow], children: dict[bytes, int]) -> None:
         for old in live.values():
-            self._sink.close_file(old.id)
+            self._sink.close_file(old[_ID])
         for child_id in children.values():
             self._sink.close_directory(child_id)

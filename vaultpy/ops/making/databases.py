@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaultpy.errors import ReplacedError, SourceError, VanishedError
-from vaultpy.index.live import LiveFile
+from vaultpy.index.live import LiveFile, LiveRow
 from vaultpy.index.record import storable_time
 from vaultpy.model import Kind, Problem, ProblemKind
 from vaultpy.ops.making.compare import IsUnchanged, Place
@@ -83,7 +83,7 @@ class DatabaseTaker:
         self._statx = Statx() if birth_times else None
 
     def take(
-        self, folder: Folder, directory_id: int, live: dict[bytes, LiveFile], is_unchanged: IsUnchanged
+        self, folder: Folder, directory_id: int, live: dict[bytes, LiveRow], is_unchanged: IsUnchanged
     ) -> list[Entry]:
         """Take a folder's databases, and their rows out of `live`; returns the other entries.
 
@@ -109,9 +109,10 @@ class DatabaseTaker:
                 done.update(self._take(Place(folder, directory_id, name, found, Kind.FILE), live, is_unchanged))
         return [entry for entry in folder.entries if entry[0] not in done]
 
-    def _take(self, place: Place, live: dict[bytes, LiveFile], is_unchanged: IsUnchanged) -> tuple[bytes, ...]:
+    def _take(self, place: Place, live: dict[bytes, LiveRow], is_unchanged: IsUnchanged) -> tuple[bytes, ...]:
         """The names that are dealt with: none where it is no database after all."""
-        old = live.get(place.name)
+        row = live.get(place.name)
+        old = None if row is None else LiveFile._make(row)
         journals = sqlite.stat_journals(place.folder.fd, place.name)
         stamp = _stamp(place.stat, journals.values())
         # Rows of its own journals say that it was stored as it lay there.
