@@ -5,14 +5,18 @@ from __future__ import annotations
 import email.utils
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from vaultpy.errors import StoreContradiction
 from vaultpy.store.base import ObjectInfo
 
 Page = Mapping[str, Any]
+Place = TypeVar("Place")
 EMPTY_PAGES = 1000
 """Pages without an entry that are asked for in a row: some servers pass over deleted objects so, none for ever."""
+
+_SHOWN = ("Contents", "Versions", "DeleteMarkers")
+"""What a page may have.  Delete markers are an answer, too: a bucket may hold any number of them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -23,13 +27,8 @@ def list_pages(fetch: Callable[[str | None], Page], root: str, prefix: str) -> I
     Raises StoreContradiction for a page that is no listing, says truncated without a token, goes backwards, repeats a key
     or a token, or holds a key that was not asked for; and for pages without end that hold none.
     """
-    token: str | None = None
     last = ""
-    empty = 0
-    while True:
-        page = fetch(token)
-        empty = 0 if page.get("Contents") else empty + 1
-        check_progress(empty, root + prefix)
+    for page in follow_pages(fetch, lambda page: next_token(page, root + prefix), f"listing of {root + prefix!r}"):
         for entry in page.get("Contents", ()):
             info = _read_entry(entry, root)
             key = entry["Key"]
@@ -41,18 +40,28 @@ def list_pages(fetch: Callable[[str | None], Page], root: str, prefix: str) -> I
             # Consoles make empty "folders": they are nothing that we put.
             if not key.endswith("/"):
                 yield info
-        following = next_token(page, root + prefix)
-        if following is None:
+
+
+def follow_pages(
+    fetch: Callable[[Place | None], Page], following: Callable[[Page], Place | None], what: str
+) -> Iterator[Page]:
+    """The page at None, and each at the place that the one before says it goes on at, until one says None.
+
+    Raises StoreContradiction for a place that comes twice in a row, and for too many pages in a row that show nothing.
+    """
+    place: Place | None = None
+    empty = 0
+    while True:
+        page = fetch(place)
+        empty = 0 if any(page.get(kind) for kind in _SHOWN) else empty + 1
+        if empty > EMPTY_PAGES:
+            raise StoreContradiction(f"{what} goes on for {EMPTY_PAGES} pages and shows nothing")
+        yield page
+        came_from, place = place, following(page)
+        if place is None:
             return
-        if following == token:
-            raise StoreContradiction(f"listing of {root + prefix!r} gave the same token twice")
-        token = following
-
-
-def check_progress(empty: int, key_prefix: str) -> None:
-    """Raise StoreContradiction after too many pages in a row that show nothing and say that there is more."""
-    if empty > EMPTY_PAGES:
-        raise StoreContradiction(f"listing of {key_prefix!r} goes on for {EMPTY_PAGES} pages and shows nothing")
+        if place == came_from:
+            raise StoreContradiction(f"{what} goes on at the same place twice")
 
 
 def next_token(page: Page, key_prefix: str) -> str | None:

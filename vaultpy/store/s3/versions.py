@@ -17,7 +17,7 @@ from vaultpy.store.location import S3Location
 from vaultpy.store.retry import Retrier
 from vaultpy.store.s3.download import Download
 from vaultpy.store.s3.faults import error_code, fault_of_answer, fault_of_client, name_right, none_missing
-from vaultpy.store.s3.listing import Page, check_progress, nanoseconds
+from vaultpy.store.s3.listing import Page, follow_pages, nanoseconds
 from vaultpy.store.versions import ObjectVersion
 
 if TYPE_CHECKING:
@@ -158,15 +158,9 @@ def list_version_pages(fetch: Callable[[Marker | None], Page], root: str, prefix
     Raises StoreContradiction for a page that is no listing, says truncated without saying how to go on, goes backwards,
     repeats a version or a marker, or holds a key that was not asked for.
     """
-    marker: Marker | None = None
     last = ""
-    empty = 0
     seen: set[str] = set()  # the versions of the last key: in which order a key's versions come is not for us to judge
-    while True:
-        page = fetch(marker)
-        # Delete markers are an answer, too: a bucket may hold any number of them.
-        empty = 0 if page.get("Versions") or page.get("DeleteMarkers") else empty + 1
-        check_progress(empty, root + prefix)
+    for page in follow_pages(fetch, lambda page: _next_marker(page, root + prefix), f"versions of {root + prefix!r}"):
         for entry in page.get("Versions", ()):
             version = _read_entry(entry, root)
             key = entry["Key"]
@@ -178,12 +172,6 @@ def list_version_pages(fetch: Callable[[Marker | None], Page], root: str, prefix
             last = key
             if not key.endswith("/"):
                 yield version
-        following = _next_marker(page, root + prefix)
-        if following is None:
-            return
-        if following == marker:
-            raise StoreContradiction(f"versions of {root + prefix!r} gave the same marker twice")
-        marker = following
 
 
 def _next_marker(page: Page, key_prefix: str) -> Marker | None:
