@@ -9,10 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from machine import look
+
+from vaultpy.ops.reading.catalog import read_catalog
+from vaultpy.ops.reading.reader import open_reader
+from vaultpy.ops.restoring.restore import RestoreOptions
+from vaultpy.ops.restoring.restore import restore as restore_snapshot
+from vaultpy.store.counting import CountingStore
 
 START = f"import sys; sys.path[:] = {sys.path!r}; from vaultpy.cli.main import main; sys.exit(main())"
 
@@ -43,8 +50,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         path = made.tree / f"folder{number % 40}" / f"file{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"%d " % number * (number % 97 + 1))
-    for number in range(3):
-        (made.tree / f"large{number}").write_bytes(os.urandom(6 << 20))
+    for number in range(24):
+        (made.tree / f"middling{number}").write_bytes(os.urandom(500_000))
+    (made.tree / "large0").write_bytes(os.urandom(6 << 20))
     os.link(made.tree / "large0", made.tree / "folder0/second name")
     made.run("init", "--store", f"file://{made.store}", "--new-identity", made.folder / "id", "--quiet")
     made.run("snapshot", "create", "--path", made.tree, "--name", "home", "--quiet")
@@ -64,17 +72,37 @@ def test_a_restore_killed_at_random_moments_ends_identical(home: Home, tmp_path:
     shutil.rmtree(tmp_path / "timed")
     moments = random.Random(kills)
     target, back = tmp_path / "target", tmp_path / "target" / home.tree.relative_to("/")
-    for _ in range(kills):
+    for left in reversed(range(kills)):
         process = home.start(*restore(home, target))
         time.sleep(moments.uniform(0.2, 1.0) * took)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         check_whole(back, whole)
-        if moments.random() < 0.3:
+        if moments.random() < 0.3 and left > 2:
             shutil.rmtree(target, ignore_errors=True)
-    home.run(*restore(home, target))
+    there = present(back)
+    fetched_again = fetched(home, target)
     assert look(back) == whole
+    # Chance cannot be squeezed: of what was there, five hundredths may come again at most.
+    assert fetched_again <= fetched(home, tmp_path / "new") - 0.95 * there
     assert (back / "large0").stat().st_ino == (back / "folder0/second name").stat().st_ino
+
+
+def present(back: Path) -> int:
+    """Bytes of chance that are there under their names."""
+    return sum(path.stat().st_size for path in back.glob("[lm]*"))
+
+
+def fetched(home: Home, target: Path) -> int:
+    """Bytes of blobs that a restore fetches, as it goes on to its end."""
+    with open_reader(f"file://{home.store}", identity_files=[home.folder / "id"]) as reader:
+        store = CountingStore(reader.at.store)
+        entry = read_catalog(reader).entries[-1]
+
+        reader = replace(reader, at=replace(reader.at, store=store))
+        back = restore_snapshot(reader, entry, os.fsencode(target), RestoreOptions(processes=0), lambda event: None)
+        assert back.failed == ()
+        return store.count("get").bytes
 
 
 def check_whole(back: Path, whole: dict[str, tuple[object, ...]]) -> None:
