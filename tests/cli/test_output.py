@@ -191,13 +191,24 @@ def test_a_terminal_gets_a_bar_and_the_lines_above_it(monkeypatch: pytest.Monkey
     assert streams.out.getvalue() == ""
 
 
-def test_a_table_on_a_terminal_takes_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "80")
-    streams = Streams(Mode(), Terminal)
-    streams.output.show({}, TABLE)
-    assert "[red]bc" in streams.out.getvalue()
-    assert "a\\x1b[31m" in streams.out.getvalue()
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["pipe", "terminal"])
+def test_no_line_of_a_table_is_cut_or_broken(
+    stream: Callable[[], io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id has to be read, and copied, on a terminal of any width."""
+    monkeypatch.setenv("COLUMNS", "20")
+    streams = Streams(Mode(), stream)
+    streams.output.show({}, Table(("id", "name"), [[str(uuid.UUID(int=7)), "[red]bc"]]))
+    assert streams.out.getvalue() == f"id{' ' * 36}name\n{uuid.UUID(int=7)}  [red]bc\n"
+
+
+def test_a_column_in_which_nothing_stands_is_left_out() -> None:
+    streams = Streams(Mode())
+    streams.output.show({}, Table(("id", "tags", "size"), [["a", "", "1"], ["b", "", ""]]))
+    assert streams.out.getvalue() == "id  size\na   1\nb\n"
+    streams = Streams(Mode())
+    streams.output.show({}, Table(("id", "tags"), []))
+    assert streams.out.getvalue() == "id  tags\n"
 
 
 @pytest.mark.parametrize("number", [19, 20, 21, 25])

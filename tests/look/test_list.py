@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from looking import Host
 
-from vaultpy.cli.list import shorten
+from vaultpy.cli.text import shorten
 from vaultpy.vault import open_vault
 
 FIELDS = {

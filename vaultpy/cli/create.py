@@ -44,6 +44,12 @@ vaultpy snapshot create
 vaultpy snapshot create home --tag before-upgrade
 vaultpy snapshot create home --dry-run -v
 vaultpy snapshot create --path /srv/www --name www --cron""",
+    document="""\
+A list of objects, one a source: `source`, `snapshot` (its id; null where none was made), `started`, `completed`, `tags`,
+`files` (all its paths, folders too), `bytes`, `new_bytes`, `stored_bytes`, `unchanged` (paths that are as they were),
+`skipped` (sockets and the like), `problems` (objects with `path`, `kind` and `detail`) and `error` (why it failed, else null).
+With --dry-run: `source`, `files`, `new`, `changed`, `gone`, `bytes_to_read`, `problems`, and with --verbose `paths` (objects
+with `path`, `in` and `reason`).""",
 )
 @click.argument("sources", metavar="[SOURCE]...", nargs=-1)
 @click.option(
@@ -147,7 +153,7 @@ def _preview(run: Run, config: Config, chosen: Sequence[SourceConfig]) -> int | 
     run.output.show(
         documents,
         *(
-            f"{one.source}: {one.files} files; new {one.new}, changed {one.changed}, gone {one.gone},"
+            f"{one.source}: {one.files} paths; new {one.new}, changed {one.changed}, gone {one.gone},"
             f" to read {format_bytes(one.bytes_to_read)}"
             for one in found
         ),
@@ -201,7 +207,7 @@ def _lines(one: Created) -> Iterator[str]:
         return
     counts = row.counts
     yield (
-        f"{one.source}: snapshot {row.id}, {counts.files} files, {format_bytes(counts.bytes)}; new"
+        f"{one.source}: snapshot {row.id}, {counts.files} paths, {format_bytes(counts.bytes)}; new"
         f" {format_bytes(counts.new_bytes)}, stored {format_bytes(counts.stored_bytes)}; {one.seconds:.1f} s"
     )
     for kind, count in sorted(Counter(problem.kind for problem in one.problems).items()):

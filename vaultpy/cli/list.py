@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import click
 
@@ -14,16 +13,13 @@ from vaultpy.cli.frame import Run, command
 from vaultpy.cli.options import DURATION, identity_option, signer_option, source_option
 from vaultpy.cli.output import Table
 from vaultpy.cli.reading import open_for
-from vaultpy.cli.text import format_time, json_time
+from vaultpy.cli.text import format_time, json_time, shorten
 from vaultpy.units import Duration, format_duration, format_size
 
 if TYPE_CHECKING:
     from vaultpy.model import SnapshotId
     from vaultpy.ops.reading.catalog import Broken, Catalog, Entry
     from vaultpy.ops.reading.look import Stale
-
-LEAST_PREFIX = 8
-"""Letters of an id that a list shows at least; more where they would not tell it from another."""
 
 UNKNOWN = "?"
 """Stands for what is encrypted, and cannot be told without an index or an identity."""
@@ -40,10 +36,10 @@ vaultpy snapshot list --max-age 26h --quiet
 vaultpy snapshot list --store s3://backups/laptop --identity key.txt""",
     document="""\
 A list of objects, oldest first: `id`, `host`, `source` (names), `host_id`, `source_id`, `started`, `completed`, `state`
-(`complete`, or `broken` where no manifest can be believed), `tags`, `files`, `bytes`, `new_bytes`, `stored_bytes`,
-`problems` (a number), `signed` (whether a known signer's signature was seen; null where the index vouches, or nothing says
-whose to believe) and `flag` (what is odd about it, else null). What cannot be told without an index or an identity is
-null.""",
+(`complete`, or `broken` where no manifest can be believed), `tags`, `files` (all its paths, folders too), `bytes`,
+`new_bytes`, `stored_bytes`, `problems` (a number), `signed` (whether a known signer's signature was seen; null where the
+index vouches, or nothing says whose to believe) and `flag` (what is odd about it, else null). What cannot be told without
+an index or an identity is null.""",
 )
 @source_option
 @click.option("--max-age", metavar="D", type=DURATION, help="Exit 1 when a source has nothing newer than this.")
@@ -118,33 +114,23 @@ def _table(entries: Sequence[Entry], broken: Sequence[Broken]) -> Table:
         )
         for one in entries
     ]
-    rows += [(ids[one.id], *[UNKNOWN] * 8, f"broken: {one.why}") for one in broken]
+    rows += [(ids[one.id], *[UNKNOWN] * 7, f"broken: {one.why}") for one in broken]
     return Table(
-        ("id", "host", "source", "started", "files", "size", "new", "stored", "tags", "problems"),
+        ("id", "host", "source", "started", "paths", "size", "stored", "tags", "problems"),
         rows,
-        frozenset({"files", "size", "new", "stored"}),
+        frozenset({"paths", "size", "stored"}),
     )
 
 
-def _sizes(one: Entry) -> tuple[str, str, str]:
+def _sizes(one: Entry) -> tuple[str, str]:
     if one.counts is None:
-        return UNKNOWN, UNKNOWN, UNKNOWN
-    counts = one.counts
-    return format_size(counts.bytes), format_size(counts.new_bytes), format_size(counts.stored_bytes)
+        return UNKNOWN, UNKNOWN
+    return format_size(one.counts.bytes), format_size(one.counts.stored_bytes)
 
 
 def _remarks(one: Entry) -> str:
     problems = str(one.problems) if one.problems else UNKNOWN if one.problems is None else ""
     return "; ".join(filter(None, (problems, one.flag)))
-
-
-def shorten(ids: Iterable[UUID]) -> dict[UUID, str]:
-    """The beginning of each id, as long for all of them as it takes to tell them apart, and LEAST_PREFIX at least."""
-    texts = {one: str(one) for one in ids}
-    length = LEAST_PREFIX
-    while length < 36 and len({text[:length] for text in texts.values()}) < len(texts):
-        length += 1
-    return {one: text[:length].rstrip("-") for one, text in texts.items()}
 
 
 def entry_document(one: Entry) -> dict[str, object]:

@@ -42,7 +42,9 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns with headings; those in `right` are aligned right.  All rows are held, so it is for hundreds of them."""
+    """Columns with headings; those in `right` are aligned right.  All rows are held, so it is for hundreds of them.
+
+    A column in which no row has anything is left out."""
 
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
@@ -135,10 +137,7 @@ class Output:
 
     def _show_part(self, part: Part) -> None:
         if isinstance(part, Table):
-            if self._stdout.isatty():
-                _draw(part, self._stdout)
-            else:
-                self._stdout.writelines(f"{line}\n" for line in _lay_out(part))
+            self._stdout.writelines(f"{line}\n" for line in _lay_out(part))
         else:
             lines = (part,) if isinstance(part, str) else part
             self._stdout.writelines(f"{printable(line)}\n" for line in lines)
@@ -176,28 +175,16 @@ def _as_json(value: object) -> Any:
 
 
 def _lay_out(table: Table) -> Iterator[str]:
-    """Plain text for files and pipes: columns two spaces apart, never cut and never wrapped."""
-    rows = [table.columns, *([printable(cell) for cell in row] for row in table.rows)]
+    """Columns two spaces apart, never cut and never wrapped: an id broken in two can neither be read nor copied."""
+    shown = [n for n in range(len(table.columns)) if not table.rows or any(row[n] for row in table.rows)]
+    rows = [[printable(row[n]) for n in shown] for row in (table.columns, *table.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = [name in table.right for name in table.columns]
+    right = [table.columns[n] in table.right for n in shown]
     for row in rows:
         cells = zip(row, widths, right, strict=True)
         yield "  ".join(
             cell.rjust(width) if is_right else cell.ljust(width) for cell, width, is_right in cells
         ).rstrip()
-
-
-def _draw(table: Table, stdout: TextIO) -> None:
-    from rich.console import Console
-    from rich.table import Table as Drawn
-    from rich.text import Text
-
-    drawn = Drawn(box=None, pad_edge=False, header_style="bold")
-    for name in table.columns:
-        drawn.add_column(name, justify="right" if name in table.right else "left", overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))  # Text: names are never read as markup
-    Console(file=stdout).print(drawn)
 
 
 class _Bar:

@@ -23,7 +23,7 @@ from vaultpy.cli.options import (
 )
 from vaultpy.cli.output import Part, Table
 from vaultpy.cli.reading import open_for
-from vaultpy.cli.text import counted, format_time, json_time
+from vaultpy.cli.text import counted, format_time, json_time, shorten
 from vaultpy.errors import UntrustedSigner, UsageError
 from vaultpy.units import format_size
 
@@ -101,12 +101,12 @@ def purge(
         check_signers(reader, catalog)
         plan = plan_purge(catalog, wanted, safe_now(reader.at.store, time.time_ns), source)
         if dry_run:
-            run.output.show(_purge_document(plan, None), *_plan_parts(plan))
+            run.output.show(_purge_document(plan, None), *_plan_parts(plan, force=force))
             return None
         check_plan(plan, force=force)
         with run.output.following() as on_event:
             done = apply_purge(reader, plan, os.urandom, on_event)
-    run.output.done(_purge_document(plan, done), *_plan_parts(plan), *_purged_lines(done))
+    run.output.done(_purge_document(plan, done), *_plan_parts(plan, force=force), *_purged_lines(done))
     return _purge_code(run, done)
 
 
@@ -141,16 +141,17 @@ def _warn_refused(run: Run, removed: Removed) -> None:
         run.output.warn(f"{len(removed.refused)} snapshots could not be removed yet: {removed.answer}")
 
 
-def _plan_parts(plan: PurgePlan) -> Iterator[Part]:
+def _plan_parts(plan: PurgePlan, *, force: bool) -> Iterator[Part]:
     for source in plan.sources:
-        drastic = ", more than half: --force is needed" if source.is_drastic else ""
+        drastic = f", more than half{'' if force else ': --force is needed'}" if source.is_drastic else ""
         yield f"{source.name}: {len(source.going)} of {len(source.verdicts)} snapshots go{drastic}"
         yield _verdict_table(source)
 
 
 def _verdict_table(source: SourcePlan) -> Table:
+    ids = shorten(one.entry.id for one in source.verdicts)
     rows = [
-        ("keep" if one.keep else "remove", str(one.entry.id), format_time(one.entry.started), ", ".join(one.reasons))
+        ("keep" if one.keep else "remove", ids[one.entry.id], format_time(one.entry.started), ", ".join(one.reasons))
         for one in source.verdicts
     ]
     return Table(("", "snapshot", "started", "why"), rows)

@@ -1,10 +1,15 @@
-"""Names, times and numbers as text: safe on a terminal, or exact in JSON."""
+"""Names, ids, times and numbers as text: safe on a terminal, or exact in JSON."""
 
 from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from uuid import UUID
+
+LEAST_PREFIX = 8
+"""Letters of an id that a list shows at least; more where they would not tell it from another."""
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NANOSECONDS = 1_000_000_000
@@ -30,6 +35,15 @@ def _escape(match: re.Match[str]) -> str:
 def counted(number: int, what: str) -> str:
     """`1 blob`, `2 blobs`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def shorten(ids: Iterable[UUID]) -> dict[UUID, str]:
+    """The beginning of each id, as long for all of them as it takes to tell them apart, and LEAST_PREFIX at least."""
+    texts = {one: str(one) for one in ids}
+    length = LEAST_PREFIX
+    while length < 36 and len({text[:length] for text in texts.values()}) < len(texts):
+        length += 1
+    return {one: text[:length].rstrip("-") for one, text in texts.items()}
 
 
 def json_bytes(name: bytes) -> str | dict[str, str]:
