@@ -340,6 +340,7 @@ ENEMIES_CAMPAIGN = register(
         " what was stored",
         cases=cases,
         run=run_case,
+        wanted=1000,
         sample=40,
         close=close,
     )

@@ -172,7 +172,7 @@ register(
         "a disk that is full, broken or read-only at any call stops a run with a word, and costs nothing finished",
         cases,
         run,
-        wanted=2400,
+        wanted=2100,
         sample=16,
         needs=syscalls.needs,
         close=close_stages,

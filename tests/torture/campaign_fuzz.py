@@ -185,6 +185,7 @@ FUZZ_CAMPAIGN = register(
         promise="every reader of foreign bytes answers or raises an error of vaultpy's own, in bounded memory and time",
         cases=cases,
         run=run_case,
+        wanted=400000,
         sample=45,
         close=close,
     )

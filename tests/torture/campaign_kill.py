@@ -56,7 +56,7 @@ register(
         "a death at any step of any operation loses nothing finished, and the next run goes on by itself",
         cases,
         run,
-        wanted=1500,
+        wanted=1050,
         sample=20,
         close=close_stages,
     )

@@ -37,7 +37,7 @@ register(
         "SIGKILL at any system call that writes loses nothing finished, and the next run goes on by itself",
         cases,
         run,
-        wanted=2200,
+        wanted=2050,
         sample=8,
         needs=syscalls.needs,
         close=close_stages,

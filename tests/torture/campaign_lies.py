@@ -90,6 +90,7 @@ LIES_CAMPAIGN = register(
         promise="a store that lies through its verbs makes vaultpy fail, never say what is not so, nor lose what was finished",
         cases=lambda room: list(prepare(room).told),
         run=run_case,
+        wanted=1100,
         sample=12,
         close=close,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
@@ -28,7 +28,7 @@ from vaultpy.errors import StoreError, StoreUnavailable, VaultpyError
 from vaultpy.events import ignore
 from vaultpy.model import SnapshotId
 from vaultpy.ops.checking.verify import VerifyRequest, verify
-from vaultpy.ops.reading.catalog import read_catalog
+from vaultpy.ops.reading.catalog import Entry, read_catalog
 from vaultpy.ops.reading.findings import Depth
 from vaultpy.ops.restoring.restore import RestoreOptions, restore
 from vaultpy.store import names
@@ -39,7 +39,7 @@ STEPS = 50
 TOGETHER = 8
 """Runs of a case, besides the first, in which Hypothesis always does the least that it can."""
 
-WHOLE = 5
+WHOLE = 8
 """Of so many steps that changed the store one is followed by restores of everything."""
 
 
@@ -134,9 +134,7 @@ class TorturedMachine(VaultMachine):
             needed = bool(self.needing(name))
             found = verify(reader, VerifyRequest(every=True, depth=Depth.HASHED), ignore).findings
             assert (name in {one.object for one in found}) >= needed, f"verify does not name {name}"
-            for entry in catalog.entries:
-                if entry.id not in self.world.snapshots:
-                    continue
+            for entry in self.two_of(catalog.entries, name):
                 target = self.world.folder / "restored"
                 try:
                     failed = restore(reader, entry, os.fsencode(target), RestoreOptions(), ignore).failed
@@ -145,6 +143,15 @@ class TorturedMachine(VaultMachine):
                 finally:
                     shutil.rmtree(target, ignore_errors=True)
                 assert entry.id in self.needing(name) or not failed, "a snapshot lost what it does not need"
+
+    def two_of(self, entries: Sequence[Entry], blob: str) -> list[Entry]:
+        """One of those that need a blob and one of the others, as far as there are such."""
+        needing = self.needing(blob)
+        known = [one for one in entries if one.id in self.world.snapshots]
+        return [
+            *[one for one in known if one.id in needing][-1:],
+            *[one for one in known if one.id not in needing][-1:],
+        ]
 
     def needing(self, blob: str) -> set[object]:
         """The snapshots whose manifests name a blob."""

@@ -100,7 +100,7 @@ register(
         "a power cut after any step, whatever part of the unsynced it takes, loses nothing finished",
         cases,
         run,
-        wanted=2400,
+        wanted=2050,
         sample=20,
         needs=syscalls.needs,
         close=close_stages,

@@ -2,10 +2,10 @@
 
 Three kinds of cases:
 
-* every bit of every object of a small vault, 64 bytes to a case: what reads the object is asked in this process, and
-  answers with the right bytes, or with an error of vaultpy's own;
-* objects cut (every length of the small ones, around multiples of 64 KiB of the large), swapped, replayed, missing singly
-  and in pairs, and single flipped bits: restored whole, verified at every depth, and looked at by plain tools;
+* every bit of every object of a small vault, 64 bytes to a case, and every length to which one can be cut: what reads the
+  object is asked in this process, and answers with the right bytes, or with an error of vaultpy's own;
+* objects cut (to lengths all over them, and around multiples of 64 KiB), swapped, replayed, missing singly and in pairs, and
+  single flipped bits: restored whole, verified at every depth, and looked at by plain tools;
 * what is damaged costs the files that need it (I8), is named (I6), and found by `verify` (I7).
 """
 
@@ -44,6 +44,12 @@ Rot = Callable[[Objects], None]
 """Spoils the objects of a store."""
 
 
+Change = Callable[[bytes, int], Iterator[bytes]]
+"""The bytes of an object, each time with one change somewhere in the SPAN from a place on."""
+
+Span = tuple[Change, str, int]
+
+
 @dataclass
 class Stage:
     """The vault, its objects when they were whole, and what every case does to them."""
@@ -52,7 +58,7 @@ class Stage:
     vault: MachineVault
     objects: Objects
     rots: dict[Case, Rot]
-    spans: dict[Case, tuple[str, int]]
+    spans: dict[Case, Span]
     needs: dict[SnapshotId, set[str]]
     read: dict[str, Read] = field(default_factory=dict)
 
@@ -64,7 +70,8 @@ def prepare(room: Room) -> Stage:
         stage = Stage(scene, MachineVault(scene, room.folder / "seen"), objects, {}, {}, all_needs(objects))
         stage.rots = dict(all_rots(room, objects))
         stage.spans = {
-            Case("flip every bit", kind_of(name, objects), f"{name_of(name, objects)} from {start}"): (name, start)
+            Case(what, kind_of(name, objects), f"{name_of(name, objects)} from {start}"): (change, name, start)
+            for what, change in (("flip every bit", every_bit), ("cut to every length", every_length))
             for name, (data, _) in objects.items()
             for start in range(0, len(data), SPAN)
         }
@@ -147,10 +154,10 @@ def _flips(room: Room, objects: Objects, named: Mapping[str, str]) -> Iterator[t
 
 
 def cut_lengths(size: int) -> list[int]:
-    """Every length below 700, every seventh up to 8 KiB, and those around multiples of 64 KiB and of a sealed piece."""
+    """The first 32 and the last, every 23rd up to 8 KiB, and those around multiples of 64 KiB and of a sealed piece."""
     near = {edge + off for piece in (PIECE, PIECE + 16) for edge in range(0, size + 1, piece) for off in range(-2, 18)}
-    every = {*range(min(size, 700)), *range(0, min(size, 8192), 7), *range(max(0, size - 40), size)}
-    return sorted(length for length in near | every if 0 <= length < size)
+    some = {*range(32), *range(0, min(size, 8192), 23), *range(max(0, size - 32), size)}
+    return sorted(length for length in near | some if 0 <= length < size)
 
 
 def _cut(name: str, length: int) -> Rot:
@@ -230,7 +237,7 @@ def all_needs(objects: Objects) -> dict[SnapshotId, set[str]]:
 def run_case(room: Room, case: Case) -> Outcome:
     stage = prepare(room)
     if case in stage.spans:
-        return flip_span(stage, *stage.spans[case])
+        return read_changed(stage, *stage.spans[case])
     scene = stage.scene
     scene.reset()
     objects = scene.machine.memory.objects
@@ -246,20 +253,29 @@ def run_case(room: Room, case: Case) -> Outcome:
     return Outcome(report, figures={"files lost at most": lost})
 
 
-def flip_span(stage: Stage, name: str, start: int) -> Outcome:
-    """Every bit of 64 bytes of an object: whoever reads it notices, or gives the right answer all the same."""
+def every_bit(data: bytes, start: int) -> Iterator[bytes]:
+    return (flip(data, bit) for bit in range(start * 8, min(start + SPAN, len(data)) * 8))
+
+
+def every_length(data: bytes, start: int) -> Iterator[bytes]:
+    return (data[:length] for length in range(start, min(start + SPAN, len(data))))
+
+
+def read_changed(stage: Stage, change: Change, name: str, start: int) -> Outcome:
+    """Every change of 64 bytes of an object: whoever reads it notices, or gives the right answer all the same."""
     data = stage.objects[name][0]
     read = stage.read[kind_of(name, stage.objects).removeprefix("large ")]
     right = read(name, data)
-    bits = range(start * 8, min(start + SPAN, len(data)) * 8)
-    for bit in bits:
+    count = 0
+    for changed in change(data, start):
+        count += 1
         try:
-            found = read(name, flip(data, bit))
+            found = read(name, changed)
         except VaultpyError:
             continue
         if found != right:
-            raise Wrong(f"I6 {name} with bit {bit} flipped is read as something else")
-    return Outcome(count=len(bits))
+            raise Wrong(f"I6 {name} with change {count} from {start} on is read as something else")
+    return Outcome(count=count)
 
 
 def check_restores(stage: Stage, damaged: set[str]) -> int:

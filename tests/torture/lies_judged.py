@@ -21,6 +21,9 @@ from vaultpy.store.base import Store
 SPOILING = frozenset({"lost", "bit flipped on the way", "cut on the way"})
 """Lies after which the store does not hold what was put: nothing but looking again can tell."""
 
+NOT_DELETED = frozenset({"404 of the key", "404 without a word", "200 with an XML error of the key"})
+"""Answers to a deletion that say that nothing is there, which is as good as done; it is there all the same."""
+
 Lie = TypeVar("Lie", StoreLie, HttpLie)
 
 
@@ -33,6 +36,11 @@ class Told(Generic[Lie]):
     hit: int
     lie: Lie
     lasting: bool
+
+    @property
+    def spoils(self) -> bool:
+        """Whether the store then holds something else than it was told to, and nothing but looking again can tell."""
+        return self.lie.name in SPOILING or (self.verb == "delete" and self.lie.name in NOT_DELETED)
 
     @property
     def case(self) -> Case:
@@ -84,7 +92,7 @@ def judge(scene: Scene, told: Told, claimed: object, may_go: set[SnapshotId]) ->
         scene.check_restored(claimed.restored, claimed.target)
     if isinstance(claimed, Claimed):
         scene.told |= {id: (source, claimed.looks[source]) for id, source in claimed.snapshots}
-    spoiled = scene.spoiled() if told.lie.name in SPOILING else frozenset()
+    spoiled = scene.spoiled() if told.spoils else frozenset()
     scene.check_index()
     with scene.reader() as reader:
         metadata = scene.catalog(reader).metadata
@@ -93,7 +101,7 @@ def judge(scene: Scene, told: Told, claimed: object, may_go: set[SnapshotId]) ->
         raise Wrong(f"I2 I10 snapshot {sorted(gone - may_go)[0]} was finished and is gone")
     for id in gone:
         del scene.told[id]
-    broken = unreadable(scene) if told.lie.name in SPOILING else set()
+    broken = unreadable(scene) if told.spoils else set()
     if spoiled or broken:
         return judge_spoiled(scene, spoiled, broken, broken & may_go)
     scene.settle()
