@@ -26,7 +26,10 @@ from recoverer import Recoverer, Tree
 from smallvault import Frozen, Ran, SmallVault, below, fill, warm_up
 
 SECONDS = 90
-"""After which a command that has not ended is ended: it hangs."""
+"""Of processors' time, after which a command that has not ended is ended."""
+
+HANGS = 600
+"""Seconds after which it hangs, whatever else the machine does."""
 
 ADDRESS_SPACE = 6 << 30
 FILE_SIZE = 512 << 20
@@ -136,7 +139,7 @@ def run_command(stage: Stage, forge: Forge, command: str, id: str | None) -> Out
         raise Violation(f"I6 an enemy's snapshot is in the way of the latest: exit {said.code}: {said.err}")
     report = check(judged(stage, said, before, set(forge.made)))
     clear(vault)
-    return Outcome(report, figures={"KiB of memory at most": said.memory, "seconds at most": said.seconds})
+    return Outcome(report, figures={"KiB of memory at most": said.memory, "seconds of processors at most": said.work})
 
 
 def judged(stage: Stage, said: Ran, before: dict[str, int], damaged: set[str]) -> Scene:
@@ -161,7 +164,8 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    signal.alarm(SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    signal.alarm(HANGS)
 
 
 def guard(stage: Stage) -> None:

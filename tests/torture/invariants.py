@@ -46,6 +46,10 @@ MEMORY = 256 * 1024
 """KiB that a command may take, beyond the interpreter with all that is imported."""
 
 SECONDS = 60.0
+"""Of processors' time that a command may take."""
+
+HANGS = 600.0
+"""Seconds after which it hangs: a machine that is busy, or stands still, makes anything last."""
 
 
 Invariant = Callable[[Scene], str | None]
@@ -238,7 +242,8 @@ def i11_bounded(scene: Scene) -> str | None:
     for one in ran:
         must(one.memory <= MEMORY, f"{one.argv[:4]} took {one.memory} KiB")
         must(one.orphans == 0, f"{one.argv[:4]} left {one.orphans} processes behind")
-        must(one.seconds <= SECONDS, f"{one.argv[:4]} took {one.seconds:.0f} s")
+        must(one.work <= SECONDS, f"{one.argv[:4]} took {one.work:.0f} s of processors' time")
+        must(one.seconds <= HANGS, f"{one.argv[:4]} took {one.seconds:.0f} s")
     left = list((scene.vault.folder / "tmp").iterdir())
     if scene.said is not None and scene.said.code >= 0:
         must(not left, f"left behind: {left}")
