@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vaultpy.errors import ObjectNotFound, StoreContradiction, StoreDenied
-from vaultpy.ops.probe import probe
-from vaultpy.ops.probed import Probed, Right, Verdict
+from vaultpy.ops.probing.probe import probe
+from vaultpy.ops.probing.probed import Probed, Right, Verdict
 from vaultpy.store import names
 from vaultpy.store.base import Body, ObjectInfo
 from vaultpy.store.bodies import body_pieces

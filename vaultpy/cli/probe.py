@@ -11,7 +11,7 @@ from vaultpy.cli.frame import Run, command
 from vaultpy.cli.text import counted
 
 if TYPE_CHECKING:
-    from vaultpy.ops.probed import Probed, Tried
+    from vaultpy.ops.probing.probed import Probed, Tried
 
 LEFT_SHOWN = 10
 
@@ -34,7 +34,7 @@ def probe(run: Run) -> int | None:
     Puts some small objects, reads, lists, replaces and deletes them. What may not be deleted has names that the next prune
     collects. The store need not be made yet. Exit code 1: it must not be used.
     """
-    from vaultpy.ops.probe import probe as operate
+    from vaultpy.ops.probing.probe import probe as operate
     from vaultpy.store.open import open_store, open_trial
 
     place = run.config_or_store()

@@ -17,8 +17,8 @@ from vaultpy.index.db import create_index
 from vaultpy.keys import RecipientForm, check_recipient, make_store_key, new_identity_text
 from vaultpy.manifest import hash_bytes
 from vaultpy.model import KeyId, StoreId, uuid7
-from vaultpy.ops.probe import probe
-from vaultpy.ops.probed import Probed, Verdict
+from vaultpy.ops.probing.probe import probe
+from vaultpy.ops.probing.probed import Probed, Verdict
 from vaultpy.ops.wrapped import keep_recipient, keep_wrapped_keys
 from vaultpy.signature import check_pin
 from vaultpy.state import StatePaths, load_host, make_host, save_host, state_paths

@@ -1,7 +1,7 @@
 """What can be tried on a store beyond the contract of base.py: what somebody with these credentials could do who keeps to no
 contract, and what the server does where the contract never looks.
 
-For `ops.probe` alone; nothing else may put without a condition.
+For `ops.probing` alone; nothing else may put without a condition.
 """
 
 from __future__ import annotations
