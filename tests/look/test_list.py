@@ -48,7 +48,7 @@ def test_every_snapshot_is_listed_oldest_first_with_what_the_index_knows(host: H
     assert listed[0]["state"] == "complete"
     assert listed[0]["problems"] == 0
     shown = host.run("snapshot", "list").out.splitlines()
-    assert shown[0].split() == ["id", "host", "source", "started", "files", "size", "new", "stored", "tags", "problems"]
+    assert shown[0].split() == ["id", "host", "source", "started", "paths", "size", "stored", "tags"]  # no problems
     assert [first.startswith(shown[1].split()[0]), second.startswith(shown[2].split()[0])] == [True, True]
     assert "one two" in shown[1]
 
