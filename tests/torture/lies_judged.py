@@ -21,8 +21,9 @@ from vaultpy.store.base import Store
 SPOILING = frozenset({"lost", "bit flipped on the way", "cut on the way"})
 """Lies after which the store does not hold what was put: nothing but looking again can tell."""
 
-NOT_DELETED = frozenset({"404 of the key", "404 without a word", "200 with an XML error of the key"})
-"""Answers to a deletion that say that nothing is there, which is as good as done; it is there all the same."""
+NOT_DELETED = frozenset({"404 of the key", "404 without a word", "200 with a page", "200 with nothing"})
+"""Answers to a deletion that are as good as done (a server may say 200, and what is not there is deleted); it is there all the
+same."""
 
 Lie = TypeVar("Lie", StoreLie, HttpLie)
 
