@@ -44,6 +44,8 @@ def has_moved(index: Index, source_id: int, seq: int) -> bool:
     """Whether a chunk that the snapshot of that sequence needs has its home in a blob that the snapshot does not name: it
     was stored anew later, perhaps under another store key, and an old snapshot must not depend on that."""
     values = {"source": source_id, "seq": seq}
+    if index.row(_UNNAMED, values) is None:
+        return False  # there is no blob that a chunk could have moved to
     return any(index.row(sql, values) is not None for sql in (_MOVED_SMALL, _MOVED_LARGE))
 
 
@@ -156,12 +158,16 @@ _HOMELESS_OF_RUN = f"""
     CROSS JOIN directories d ON d.id = f.directory_id
     LEFT JOIN chunks c ON c.id = t.chunk_id {_LISTED} AND t.file_id >= ?2 AND t.file_id < ?3)"""
 
-_MOVED = """
-    SELECT 1 FROM directories d JOIN files f ON f.directory_id = d.id JOIN runs r ON r.no = f.id >> {0} {1}
-    WHERE d.source_id = :source AND r.seq <= :seq AND (f.last_seq IS NULL OR f.last_seq >= :seq) AND c.blob_id NOT IN (
-        SELECT blob_id FROM snapshot_blobs WHERE source_id = :source AND first_seq <= :seq
-        AND (last_seq IS NULL OR last_seq >= :seq))
-    LIMIT 1"""
+_NAMED = """
+    (SELECT blob_id FROM snapshot_blobs WHERE source_id = :source AND first_seq <= :seq
+    AND (last_seq IS NULL OR last_seq >= :seq))"""
+
+_UNNAMED = f"SELECT 1 FROM blobs WHERE id NOT IN {_NAMED} LIMIT 1"
+
+_MOVED = f"""
+    SELECT 1 FROM directories d JOIN files f ON f.directory_id = d.id JOIN runs r ON r.no = f.id >> {{0}} {{1}}
+    WHERE d.source_id = :source AND r.seq <= :seq AND (f.last_seq IS NULL OR f.last_seq >= :seq)
+    AND c.blob_id NOT IN {_NAMED} LIMIT 1"""
 
 _MOVED_SMALL = _MOVED.format(COUNTER_BITS, "JOIN chunks c ON c.id = f.chunk_id")
 

@@ -50,7 +50,8 @@ def want_all(moment: Moment) -> None:
 
 def want_chosen(moment: Moment) -> None:
     """Want the files that were chosen (`at.choose_some`); then `settle`."""
-    _want(moment, "temp.chosen k JOIN files f ON f.id = k.id WHERE 1", plain=True)
+    # CROSS: in that order, for what is chosen may be one file of a million.
+    _want(moment, "temp.chosen k CROSS JOIN files f ON f.id = k.id WHERE 1", plain=True)
 
 
 def leave_out(moment: Moment, file_ids: Iterable[int], *, right: bool = True) -> None:
@@ -223,14 +224,12 @@ def folders_deepest_first(moment: Moment, depth: Callable[[int], int]) -> Iterat
 def nodes(moment: Moment) -> Iterator[FileAt]:
     """What is wanted and has no content, but for folders and second names."""
     values = {"directory": Kind.DIRECTORY, "file": Kind.FILE}
-    return map(FileAt._make, moment.index.each(f"{_WHOLE_ROW} {_WITHOUT_CONTENT} ORDER BY f.id", values))
+    return map(FileAt._make, moment.index.each(f"{_OTHER_ROW} {_WITHOUT_CONTENT} ORDER BY f.id", values))
 
 
 def second_names(moment: Moment) -> Iterator[FileAt]:
     """The names in hard-link groups that are not the first."""
-    return map(
-        FileAt._make, moment.index.each(f"{_WHOLE_ROW} WHERE t.id IS NOT NULL AND l.leader <> f.id ORDER BY f.id")
-    )
+    return map(FileAt._make, moment.index.each(f"{_OTHER_ROW} WHERE l.leader <> f.id ORDER BY f.id"))
 
 
 def list_names(moment: Moment) -> None:
@@ -331,7 +330,11 @@ _PIECES = f"""
 
 _WHOLE_ROW = f"""
     SELECT {FILE_COLUMNS}, ifnull(l.leader, f.id) FROM files f JOIN owners o ON o.id = f.owner_id
-    LEFT JOIN temp.others t ON t.id = f.id LEFT JOIN temp.links l ON l.id = f.id"""
+    LEFT JOIN temp.links l ON l.id = f.id"""
+
+_OTHER_ROW = f"""
+    SELECT {FILE_COLUMNS}, ifnull(l.leader, f.id) FROM temp.others t CROSS JOIN files f ON f.id = t.id
+    CROSS JOIN owners o ON o.id = f.owner_id LEFT JOIN temp.links l ON l.id = f.id"""
 
 _WITHOUT_CONTENT = """
     WHERE ifnull(l.leader, f.id) = f.id AND (t.kind NOT IN (:file, :directory)

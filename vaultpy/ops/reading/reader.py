@@ -89,7 +89,7 @@ def read_manifest(reader: Reader, snapshot: SnapshotId, trust: Trust | None) -> 
 
 
 def open_key(reader: Reader, manifest: Manifest) -> tuple[OpenedStoreKey, Manifest]:
-    """The opened store key of a snapshot, and its manifest again, now believed.
+    """The opened store key of a snapshot, and its manifest again (from `read_manifest`, with or without trust), now believed.
 
     Where a known signer made the manifest, the copies in it are tried first: keys/ is open to whoever can write to the
     store, and a form put there must not lock anybody out.  Where nobody is pinned, the signer written inside the wrapped
@@ -100,7 +100,8 @@ def open_key(reader: Reader, manifest: Manifest) -> tuple[OpenedStoreKey, Manife
         raise NoIdentity("no identity was given", hint="give --identity FILE, or set VAULTPY_IDENTITY")
     opened = _open_from(reader, manifest)
     trust = reader.trust or Trust(frozenset(opened.signers), False)
-    return opened, read_manifest(reader, manifest.snapshot, trust)
+    trust.check(manifest.signer)  # who is the one that signed it: that was checked when it was read
+    return opened, manifest
 
 
 def _open_from(reader: Reader, manifest: Manifest) -> OpenedStoreKey:
