@@ -34,9 +34,10 @@ def test_data_goes_around_holes() -> None:
     assert spread(holes, 1, b"bc") == [(1, b"b"), (12, b"c")]
     assert spread(holes, 2, b"cd") == [(12, b"cd")]
     assert spread(holes, 9, b"jk") == [(120, b"jk")]
+    assert spread(encode((0, 4)), 0, b"ab") == [(4, b"ab")]
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=6), st.integers(0, 30), st.data())
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=6), st.integers(0, 30), st.data())
 @settings(max_examples=100)
 def test_chunks_of_any_size_end_up_where_they_were_read(
     gaps: list[tuple[int, int]], tail: int, draw: st.DataObject
@@ -68,6 +69,7 @@ def test_chunks_of_any_size_end_up_where_they_were_read(
     [
         b"x" * 15,
         encode((5, 0)),
+        encode((5, 5), (10, 1)),
         encode((5, 5), (9, 1)),
         encode((1 << 63, 1)),
         encode((0, 1 << 63)),
@@ -91,3 +93,8 @@ def test_nothing_but_zeros_writes_nothing() -> None:
     assert leave_zeros([(0, bytes(HOLE_BLOCK))]) == []
     assert leave_zeros([(0, bytes(HOLE_BLOCK - 1))]) == [(0, bytes(HOLE_BLOCK - 1))]
     assert leave_zeros([(0, b"")]) == []
+
+
+def test_a_part_of_something_larger_is_looked_at_as_bytes_are() -> None:
+    data = memoryview(b"before" + bytes(HOLE_BLOCK) + b"c")[6:]
+    assert leave_zeros(spread(None, 0, data)) == [(HOLE_BLOCK, b"c")]

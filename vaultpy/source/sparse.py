@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
-from vaultpy.errors import DamageError
+from vaultpy.model import decode_holes
 
 Segment = tuple[int, bytes | memoryview]
 """Where in a file, and what is there."""
@@ -13,15 +12,15 @@ Segment = tuple[int, bytes | memoryview]
 HOLE_BLOCK = 4096
 """Bytes of zeros, at a multiple of so many, that become a hole: what file systems keep apart."""
 
-_PAIR = struct.Struct(">QQ")
 _ZEROS = bytes(HOLE_BLOCK)
-_END = 1 << 63
+_LONGEST = (1 << 63) - 1
+"""Bytes of the longest file that there can be: the data after the last hole ends where it ends."""
 
 
 def spread(holes: bytes | None, start: int, data: bytes | memoryview) -> list[Segment]:
     """Where in the file the data belongs that begins at `start` of the file's data, all holes left out.
 
-    `holes` are pairs of offset and length, 8 bytes each, big-endian.  Raises DamageError unless they rise.
+    `holes` are those of `model.encode_holes`.  Raises DamageError unless they are in order and apart.
     """
     if not holes:
         return [(start, data)]
@@ -34,16 +33,12 @@ def spread(holes: bytes | None, start: int, data: bytes | memoryview) -> list[Se
 
 def _runs(holes: bytes) -> Iterator[tuple[int, int, int]]:
     """Between the holes: where in the file, where in the data, how long."""
-    if len(holes) % _PAIR.size:
-        raise DamageError("file's holes are cut short")
     at = taken = 0
-    for offset, length in _PAIR.iter_unpack(holes):
-        if offset < at or not 0 < length < _END or offset + length >= _END:
-            raise DamageError("file's holes do not follow each other")
+    for offset, length in decode_holes(holes, _LONGEST):
         yield at, taken, offset - at
         taken += offset - at
         at = offset + length
-    yield at, taken, _END - at
+    yield at, taken, _LONGEST - at
 
 
 def leave_zeros(segments: list[Segment]) -> list[Segment]:
