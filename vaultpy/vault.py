@@ -35,7 +35,8 @@ class OpenStore:
 
 @dataclass(frozen=True, slots=True)
 class Vault:
-    """Everything an operation of a host needs; `clock` in nanoseconds since 1970."""
+    """Everything an operation of a host needs; `clock` in nanoseconds since 1970.  `is_new`: nothing here knew a host, so one
+    was made just now."""
 
     config: Config
     paths: StatePaths
@@ -43,6 +44,7 @@ class Vault:
     host: Host
     clock: Clock = time.time_ns
     random: Random = os.urandom
+    is_new: bool = False
 
     @property
     def store(self) -> Store:
@@ -95,6 +97,7 @@ def open_vault(config: Config, *, clock: Clock = time.time_ns, random: Random = 
         )
     at = open_configured(config)
     paths = state_paths(config.state, config.path)
-    host = load_host(paths, config.store_id) or make_host(random)
+    known = load_host(paths, config.store_id)
+    host = known or make_host(random)
     save_host(paths, config.store_id, host)
-    return Vault(config, paths, at, host, clock, random)
+    return Vault(config, paths, at, host, clock, random, is_new=known is None)

@@ -89,7 +89,6 @@ def create(
     if cron:
         run = run.under_cron()
     from vaultpy.ops.making.create import CreateOptions, create_snapshots
-    from vaultpy.vault import open_vault
 
     config = run.config()
     chosen = _chosen(config, sources, paths, name)
@@ -105,7 +104,7 @@ def create(
                 wait_seconds=wait.seconds if wait else 0,
                 environment=run.environment,
             )
-            made = create_snapshots(open_vault(config), chosen, options, on_event)
+            made = create_snapshots(run.open_vault(config), chosen, options, on_event)
     except HeldLock as error:
         if cron and error.since is not None and time.time_ns() - error.since < A_DAY_NS:
             return None  # the run before is still at work: nothing is wrong yet

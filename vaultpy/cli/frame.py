@@ -24,6 +24,7 @@ from vaultpy.errors import UsageError
 if TYPE_CHECKING:
     from vaultpy.config import Config
     from vaultpy.store.limit import Line
+    from vaultpy.vault import Vault
 
 GLOBAL_OPTIONS = ("config", "store", "json", "quiet", "verbose")
 _GIVEN = "vaultpy.given"
@@ -61,6 +62,19 @@ class Run:
         from vaultpy.config import check_store_url
 
         return check_store_url(self.store) if self.store else self.config()
+
+    def open_vault(self, config: Config) -> Vault:
+        """The vault of a configuration; says so where this machine has become a new host, whatever silence was asked for:
+        after a loss, what it made before is another host's, and nobody may learn that at a restore."""
+        from vaultpy.vault import open_vault
+
+        vault = open_vault(config)
+        if vault.is_new:
+            self.output.warn(
+                f"state folder {config.state} knew no host: this is a new one, which uploads everything once, and to which"
+                " earlier snapshots of this machine are a stranger's (signers, in the config, has it believe them)"
+            )
+        return vault
 
     def under_cron(self) -> Run:
         """The same run, silent unless something is wrong."""

@@ -29,9 +29,8 @@ def rebuild(run: Run, wait: Duration | None, identities: tuple[Path, ...]) -> in
     from vaultpy.lock import hold_lock
     from vaultpy.ops.reading.reader import file_identities
     from vaultpy.ops.rebuild import rebuild_index
-    from vaultpy.vault import open_vault
 
-    vault = open_vault(run.config())
+    vault = run.open_vault(run.config())
     extra = file_identities(vault, identities, ask_passphrase, run.output.tell)
     with (
         hold_lock(vault.paths.lock, "index rebuild", clock=vault.clock, wait_seconds=wait.seconds if wait else 0),

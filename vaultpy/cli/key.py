@@ -65,9 +65,8 @@ def new(run: Run, recipients: tuple[str, ...], new_identity: Path | None) -> int
     if not recipients and not new_identity:
         raise UsageError("key new: nobody could restore", hint="name who can by --recipient R or --new-identity FILE")
     from vaultpy.ops.keys import new_key
-    from vaultpy.vault import open_vault
 
-    made = new_key(open_vault(run.config()), recipients, new_identity)
+    made = new_key(run.open_vault(run.config()), recipients, new_identity)
     run.output.done(
         {"key": made.id, "recipient": made.recipient},
         f"key {made.id}: from the next snapshot on, which uploads everything again",
