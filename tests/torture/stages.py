@@ -83,9 +83,9 @@ def stages_of(room: Room) -> Stages:
 
 
 def is_thorough(room: Room, case: Case) -> bool:
-    """Whether a case is followed by restores and a deep verification by vaultpy, too: one in three, that cost as much as
+    """Whether a case is followed by restores and a deep verification by vaultpy, too: one in four, that cost as much as
     all else.  The plain tools read everything after every case."""
-    return room.sample or room.random("thorough", case.name).randrange(3) == 0
+    return room.sample or room.random("thorough", case.name).randrange(4) == 0
 
 
 def chosen(room: Room, sampled: Collection[str], names: Collection[str] = OPERATIONS) -> list[str]:
