@@ -58,7 +58,7 @@ FILES_AT_ONCE = 512
 
 
 class Stats(Protocol):
-    """What is compared of a path, as os.stat names it."""
+    """What is compared and recorded of a path, as os.stat names it."""
 
     @property
     def st_mode(self) -> int: ...
@@ -70,6 +70,10 @@ class Stats(Protocol):
     def st_ctime_ns(self) -> int: ...
     @property
     def st_ino(self) -> int: ...
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_nlink(self) -> int: ...
     @property
     def st_uid(self) -> int: ...
     @property

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from vaultpy.chunker import hash_chunk
 from vaultpy.events import OnEvent, ProblemMet
 from vaultpy.index.live import LiveFile, Owners
-from vaultpy.index.record import FileRow, Group, Recorder, storable_number, storable_time
+from vaultpy.index.record import FileRow, Group, Recorder
 from vaultpy.model import ChunkHash, Kind, Problem
 from vaultpy.ops.making.compare import Tally
-from vaultpy.ops.making.take import RACY_NS
+from vaultpy.ops.making.take import file_row
 from vaultpy.source.attrs import Xattr
 
 _HARVEST_MASK = 15
@@ -112,17 +112,5 @@ class Streams:
 
     def row_of(self, directory_id: int, name: bytes, found: Stamp, size: int) -> FileRow:
         """The row of a regular file; without a ctime where that is too young to be trusted."""
-        racy = self._clock() - found.st_ctime_ns < RACY_NS
-        return FileRow(
-            directory_id,
-            name,
-            Kind.FILE,
-            size,
-            storable_time(found.st_mtime_ns),
-            None if racy else storable_time(found.st_ctime_ns),
-            storable_number(found.st_ino),
-            storable_number(found.st_dev),
-            found.st_nlink,
-            found.st_mode & 0o7777,
-            self._owners.id_of(found.st_uid, found.st_gid),
-        )
+        owner_id = self._owners.id_of(found.st_uid, found.st_gid)
+        return file_row((directory_id, name), Kind.FILE, found, size, owner_id, self._clock())

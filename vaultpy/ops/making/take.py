@@ -17,7 +17,7 @@ from vaultpy.events import OnEvent, ProblemMet, StepAdvanced
 from vaultpy.index.live import LiveFile, Owners, chunks_of, find_moved, marks_of
 from vaultpy.index.record import FileRow, Group, NewBlob, Recorder, storable_number, storable_time
 from vaultpy.model import KeyId, Kind, Problem, ProblemKind, encode_holes, uuid7
-from vaultpy.ops.making.compare import Found, Place, Tally
+from vaultpy.ops.making.compare import Found, Place, Stats, Tally
 from vaultpy.ops.making.crew import Crew
 from vaultpy.ops.making.put import Putter, StoredBlob
 from vaultpy.ops.making.wire import FOLDERS
@@ -81,6 +81,23 @@ class _Batch:
                 return join(folder, files[position][0])
             position -= len(files)
         raise IndexError(position)
+
+
+def file_row(where: tuple[int, bytes], kind: Kind, found: Stats, size: int, owner_id: int, now: int) -> FileRow:
+    """The row of what was found at a place (its directory's id, and its name) at a time: without a ctime where that is too
+    young to be trusted."""
+    return FileRow(
+        *where,
+        kind,
+        size,
+        storable_time(found.st_mtime_ns),
+        None if now - found.st_ctime_ns < RACY_NS else storable_time(found.st_ctime_ns),
+        storable_number(found.st_ino),
+        storable_number(found.st_dev),
+        found.st_nlink,
+        found.st_mode & 0o7777,
+        owner_id,
+    )
 
 
 def _keep_open(folder: Folder) -> int:
@@ -269,8 +286,7 @@ class Taker:
         if not odd.held_still:
             detail = f"changed while it was read, {TRIES} times"
             self._note(Problem(batch.path(position), ProblemKind.CHANGED, detail))
-        racy = batch.now - odd.found.st_ctime_ns < RACY_NS
-        row = self._row((directory_id, name), Kind.FILE, odd.found, odd.size, racy=racy)
+        row = self._row((directory_id, name), Kind.FILE, odd.found, odd.size, batch.now)
         if self._access_times and row.inode == listed[_INODE]:
             row = row._replace(atime=listed[_ATIME])  # it was looked at before it was read
         row = row._replace(
@@ -352,23 +368,11 @@ class Taker:
         self._recorder.put_file(row, chunk_ids, tuple(xattrs), old.id if old is not None else None)
 
     def _row_of(self, place: Place, size: int) -> FileRow:
-        racy = self._clock() - place.stat.st_ctime_ns < RACY_NS
-        return self._row((place.directory_id, place.name), place.kind, place.stat, size, racy=racy)
+        return self._row((place.directory_id, place.name), place.kind, place.stat, size, self._clock())
 
-    def _row(self, where: tuple[int, bytes], kind: Kind, found: os.stat_result, size: int, *, racy: bool) -> FileRow:
-        return FileRow(
-            *where,
-            kind,
-            size,
-            storable_time(found.st_mtime_ns),
-            None if racy else storable_time(found.st_ctime_ns),
-            storable_number(found.st_ino),
-            storable_number(found.st_dev),
-            found.st_nlink,
-            found.st_mode & 0o7777,
-            self._owners.id_of(found.st_uid, found.st_gid),
-            atime=storable_time(found.st_atime_ns) if self._access_times else None,
-        )
+    def _row(self, where: tuple[int, bytes], kind: Kind, found: os.stat_result, size: int, now: int) -> FileRow:
+        row = file_row(where, kind, found, size, self._owners.id_of(found.st_uid, found.st_gid), now)
+        return row._replace(atime=storable_time(found.st_atime_ns)) if self._access_times else row
 
     def _record(self, stored: StoredBlob) -> None:
         sealed = stored.sealed
