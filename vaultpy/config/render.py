@@ -52,7 +52,7 @@ _TOP = """\
 # Without it, one a core and four at most, once a run has much to read.
 {readers}
 
-# Blobs uploaded at the same time, 1 to 16; each takes blob_size of the scratch folder's room.
+# Blobs uploaded at the same time, 1 to 16; each takes blob_size of room in the state folder.
 {uploads}
 
 # The most bytes a second that go to the store, and that come from it, all uploads together. Without them, what the line takes.
