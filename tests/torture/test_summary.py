@@ -24,7 +24,9 @@ def test_a_campaign_is_a_row_with_its_cases_violations_and_minutes() -> None:
     table = summarise([RESULT, RESULT | {"campaign": "model", "number": 8, "cases": 16, "names": ["a", "b"]}], jobs=2)
     assert "| 1 | kill | 1,500 | 18,936 | 0 | 1.5 |" in table.splitlines()
     assert "| 8 | model | 16 |  | 0 | 1.5 |" in table.splitlines()
-    assert table.startswith("Seed 7, Python 3.11.7, 2 at once: 3 minutes, 4 of processors' time.\n\n| | campaign |")
+    assert table.startswith(
+        "Seed 7, Python 3.11.7, 2 cases at a time: 3 minutes, and 4 minutes of processors' time.\n\n| | campaign |"
+    )
 
 
 def test_a_document_is_filled_between_its_markers_only() -> None:

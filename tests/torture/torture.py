@@ -1,7 +1,7 @@
 """Runs campaigns: `make torture`, and for `make test` a sample of each.
 
     python tests/torture/torture.py [--campaign NAME]… [--seed N] [--budget SECONDS] [--whole] [--case NAME] [--sample]
-                                    [--jobs N] [--docs FILE]
+                                    [--jobs N] [--docs FILE] [--gather]
 
 Each campaign runs until it has as many cases as it wants, or all of them with --whole.  Prints how many held and how to
 repeat one that did not; writes results/NAME.json with every case's name, and a table of all (summary.md).
@@ -93,7 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if asked.share is not None:
         return _work(chosen[0], asked)
-    results = [found for campaign in chosen if (found := _run(campaign, asked)) is not None]
+    if asked.gather:
+        written = [asked.results / f"{campaign.name}.json" for campaign in chosen]
+        results = [json.loads(path.read_text()) for path in written if path.exists()]
+    else:
+        results = [found for campaign in chosen if (found := _run(campaign, asked)) is not None]
     if len(results) > 1:
         _conclude(results, asked)
     return 1 if any(one["violations"] for one in results) else 0
@@ -111,6 +115,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=DEFAULT_RESULTS)
     parser.add_argument("--folder", type=Path, default=None, help="where to work; memory is best")
     parser.add_argument("--docs", type=Path, help="a document with markers, which gets the figures")
+    parser.add_argument("--gather", action="store_true", help="run nothing: the table of the results that there are")
     parser.add_argument("--share", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
