@@ -15,8 +15,8 @@ def summarise(results: Sequence[dict[str, Any]], jobs: int) -> str:
     work = sum(one["work"] for one in results) / 60
     first = results[0]
     said = (
-        f"Seed {first['seed']}, Python {first['python']}, {jobs} cases at a time: {minutes:.0f} minutes, and {work:.0f} minutes of"
-        " processors' time."
+        f"Seed {first['seed']}, Python {first['python']}, {jobs} cases at a time: {minutes:.0f} minutes, and {work:.0f}"
+        " minutes of processors' time."
     )
     head = ["| | campaign | cases | of | violations | minutes |", "|---|---|---:|---:|---:|---:|"]
     return "\n".join([said, "", *head, *map(_row, results)])
