@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
-from vaultpy.errors import IndexDatabaseError, ObjectExists, StoreDenied
+from vaultpy.errors import ConfigError, IndexDatabaseError, ObjectExists, StoreDenied
 from vaultpy.events import Noticed, OnEvent
 from vaultpy.index.checks import note_exports
 from vaultpy.index.db import Index, create_index, open_index
@@ -47,9 +48,13 @@ def database_scratch(vault: Vault) -> Path:
 
 
 def clear_scratch(vault: Vault) -> None:
-    """Remove what a dead run left in the scratch folders; the lock is held, so nobody is using them."""
+    """Remove what a dead run left in the scratch folders; the lock is held, so nobody is using them.
+
+    Raises ConfigError for one that is not this host's alone: what lies in it would be removed, whosever it is.
+    """
     for folder in {vault.paths.scratch, database_scratch(vault)}:
         try:
+            _check_own(folder)
             for path in folder.iterdir() if folder.is_dir() else ():
                 path.unlink()
         except OSError as error:
@@ -57,6 +62,36 @@ def clear_scratch(vault: Vault) -> None:
                 f"scratch folder {folder} cannot be cleared: {(error.strerror or str(error)).lower()}",
                 hint="look at its disk, and who owns it",
             ) from error
+
+
+def _check_own(folder: Path) -> None:
+    fault = _fault_above(folder.parent) or _fault_of(folder)
+    if fault is not None:
+        raise ConfigError(
+            f"scratch folder {folder} {fault}",
+            hint="a run removes what lies in there: move it away, or set scratch in the config to a folder of your own",
+        )
+
+
+def _fault_above(folder: Path) -> str | None:
+    """Why what lies in a folder could be exchanged by somebody else; a link to it is its owner's choice."""
+    with contextlib.suppress(FileNotFoundError):
+        found = folder.stat()
+        if found.st_uid not in (0, os.geteuid()):
+            return f"lies in a folder that belongs to user {found.st_uid}"
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            return "lies in a folder where anybody could exchange it"
+    return None
+
+
+def _fault_of(folder: Path) -> str | None:
+    with contextlib.suppress(FileNotFoundError):
+        found = folder.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            return "is a link"
+        if found.st_uid != os.geteuid():
+            return f"belongs to user {found.st_uid}"
+    return None
 
 
 def prepare(vault: Vault, index: Index, on_event: OnEvent) -> bool:
