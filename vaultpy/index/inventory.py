@@ -7,12 +7,15 @@ Lies in a scratch database, because a store of terabytes names more than memory 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager
+from operator import lt
+from struct import iter_unpack
 from typing import NamedTuple
 
 from vaultpy.index.content import BadPlace, Place
 from vaultpy.index.db import Index
-from vaultpy.model import BlobHash, Places
+from vaultpy.model import BlobHash, ChunkHash, Places
 
 
 class NamedObject(NamedTuple):
@@ -36,6 +39,7 @@ class Inventory:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._counted: dict[BlobHash, int] = {}
         for sql in _TABLES:
             index.run(sql)
 
@@ -91,8 +95,37 @@ class Inventory:
 
     def add_places(self, places: Iterable[Place]) -> None:
         """Here files need chunks."""
+        self._counted.clear()
         with self._index.transaction():
             self._index.run_many("INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)", places)
+
+    def adding_columns(self) -> AbstractContextManager[None]:
+        """Around many calls of `add_columns`."""
+        return self._index.transaction()
+
+    def add_columns(self, blob: BlobHash, places: Places) -> None:
+        """As `add_places`, for many in one blob."""
+        self._counted.clear()
+        values = blob, places.offsets.tobytes(), places.sizes.tobytes(), places.hashes
+        self._index.run("INSERT INTO columns (blob, offsets, sizes, hashes) VALUES (?, ?, ?, ?)", values)
+
+    def last_columns(self) -> int:
+        """A mark after what `add_columns` brought so far."""
+        return int(self._index.value("SELECT ifnull(max(id), 0) FROM columns"))
+
+    def forget_columns(self, mark: int) -> None:
+        """Forget what `add_columns` brought since a mark."""
+        self._counted.clear()
+        self._index.run("DELETE FROM columns WHERE id > ?", (mark,))
+
+    def find_in_columns(self, mark: int, hashes: Set[bytes]) -> Iterator[Place]:
+        """Where chunks lie of those that `add_columns` brought since a mark."""
+        for blob, offsets, sizes, column in self._index.each(
+            "SELECT blob, offsets, sizes, hashes FROM columns WHERE id > ?", (mark,)
+        ):
+            for position, hash in enumerate(_each_hash(column)):
+                if hash in hashes:
+                    yield blob, array("Q", offsets)[position], array("Q", sizes)[position], ChunkHash(hash)
 
     def add_bad(self, places: Iterable[BadPlace]) -> None:
         """What is there cannot be used; for a whole blob, or for the chunk that begins at an offset."""
@@ -137,13 +170,37 @@ class Inventory:
         ]
 
     def places_in(self, blob: BlobHash) -> Places:
-        """Where chunks are needed in a blob."""
+        """Where chunks are needed in a blob, each place once."""
+        columns = self._index.rows("SELECT offsets, sizes, hashes FROM columns WHERE blob = ? ORDER BY id", (blob,))
         rows = self._index.rows("SELECT raw_offset, size, hash FROM places WHERE blob = ? ORDER BY raw_offset", (blob,))
-        offsets, sizes, hashes = zip(*rows, strict=True) if rows else ((), (), ())
-        return Places(array("Q", offsets), array("Q", sizes), b"".join(hashes))
+        offsets, sizes = (
+            array("Q", b"".join(one[0] for one in columns)),
+            array("Q", b"".join(one[1] for one in columns)),
+        )
+        hashes = b"".join(one[2] for one in columns)
+        if rows or not all(map(lt, offsets, offsets[1:])):
+            rows = sorted({*rows, *zip(offsets, sizes, _each_hash(hashes), strict=True)})
+            offsets, sizes = array("Q", (row[0] for row in rows)), array("Q", (row[1] for row in rows))
+            hashes = b"".join(row[2] for row in rows)
+        self._counted[blob] = len(offsets)
+        return Places(offsets, sizes, hashes)
+
+    def estimate_places(self) -> int:
+        """About how many places there are; those that came by columns are counted as often as they came."""
+        return int(
+            self._index.value(
+                "SELECT (SELECT count(*) FROM places) + (SELECT ifnull(sum(length(offsets)), 0) / 8 FROM columns)"
+            )
+        )
 
     def count_places(self) -> int:
-        return int(self._index.value("SELECT count(*) FROM places"))
+        """How many places there are."""
+        count = int(self._index.value("SELECT count(*) FROM places WHERE blob NOT IN (SELECT blob FROM columns)"))
+        for (blob,) in self._index.rows("SELECT DISTINCT blob FROM columns"):
+            if blob not in self._counted:
+                self.places_in(blob)
+            count += self._counted[blob]
+        return count
 
     def bad_places(self) -> Iterator[BadPlace]:
         return self._index.each("SELECT DISTINCT blob, raw_offset FROM bad")
@@ -156,6 +213,10 @@ class Inventory:
         rows = self._index.rows("SELECT path FROM affected WHERE blob = ? ORDER BY path LIMIT ?", (blob, limit))
         count = self._index.value("SELECT count(*) FROM affected WHERE blob = ?", (blob,))
         return tuple(row[0] for row in rows), int(count)
+
+
+def _each_hash(hashes: bytes) -> Iterator[bytes]:
+    return (hash for (hash,) in iter_unpack("32s", hashes))
 
 
 _PUT_NAMED = "INSERT OR IGNORE INTO named (name, size, blake3, sha256) VALUES (?, ?, ?, ?)"
@@ -172,6 +233,9 @@ _TABLES = (
     "CREATE TABLE needs (object INTEGER, snapshot INTEGER, PRIMARY KEY (object, snapshot)) WITHOUT ROWID",
     "CREATE TABLE places (blob BLOB, raw_offset INTEGER, size INTEGER, hash BLOB,"
     " PRIMARY KEY (blob, raw_offset, size, hash)) WITHOUT ROWID",
+    # The same by the thousand: native numbers of 8 bytes, and hashes of 32, end to end.
+    "CREATE TABLE columns (id INTEGER PRIMARY KEY, blob BLOB, offsets BLOB, sizes BLOB, hashes BLOB)",
+    "CREATE INDEX columns_by_blob ON columns (blob)",
     "CREATE TABLE bad (blob BLOB, raw_offset INTEGER)",
     "CREATE TABLE affected (blob BLOB, path BLOB, PRIMARY KEY (blob, path)) WITHOUT ROWID",
 )

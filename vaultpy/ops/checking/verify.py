@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from vaultpy.errors import NoIdentity, StoreFormatError, UsageError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
@@ -74,7 +75,7 @@ def verify(
         create_scratch(folder / "inventory.sqlite") as scratch,
         contextlib.closing(ChainReader(reader.at.store, folder)) as rows,
     ):
-        run = _Verification(reader, catalog, request, Inventory(scratch), rows)
+        run = _Verification(reader, catalog, request, Inventory(scratch), rows, folder)
         run.look(entries, broken, clock(), on_event)
         run.remember(clock())
         return run.result(whole=not request.snapshots)
@@ -111,12 +112,18 @@ class _Verification:
     """One verification on its way: what was named so far, and what was found."""
 
     def __init__(
-        self, reader: Reader, catalog: Catalog, request: VerifyRequest, inventory: Inventory, rows: ChainReader
+        self,
+        reader: Reader,
+        catalog: Catalog,
+        request: VerifyRequest,
+        inventory: Inventory,
+        rows: ChainReader,
+        folder: Path,
     ) -> None:
         self._reader, self._store, self._catalog = reader, reader.at.store, catalog
         self._request, self._depth = request, request.depth
         self._inventory, self._rows, self._faults = inventory, rows, Faults()
-        self._gathered = Gatherer(reader, catalog.metadata, request.depth, inventory, rows, self._faults)
+        self._gathered = Gatherer(reader, catalog.metadata, request.depth, inventory, rows, folder, self._faults)
         self._fetched = 0
 
     def look(self, entries: Sequence[Entry], broken: Sequence[Broken], now: int, on_event: OnEvent) -> None:
@@ -168,7 +175,7 @@ class _Verification:
         done = reported = 0
         self._fetched = self._inventory.count_checked()
         identities = tuple(dict.fromkeys(self._gathered.opened.values()))
-        processes = processes_for(self._store, self._inventory.count_places(), size) if identities else 0
+        processes = processes_for(self._store, self._inventory.estimate_places(), size) if identities else 0
         for seen in scrub(self._store, identities, self._jobs(), processes=processes):
             self._note(seen)
             self._fetched += 1

@@ -1,0 +1,153 @@
+"""Proving a source's snapshots sound by their exports, for little of what loading these would take.
+
+Of the whole export that a chain begins with, only what the changes after it have to do with is loaded; the rest is proven
+as it passes (`index/thin.py`).  What cannot be proven so is no damage yet: `ChainReader` then reads it in full, and says
+what is wrong, if anything is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import blake3
+
+from vaultpy.age import Identity
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreContradiction
+from vaultpy.export import read_sql
+from vaultpy.index.content import chunk_places
+from vaultpy.index.db import Index, create_scratch
+from vaultpy.index.digests import Digests
+from vaultpy.index.homes import homes_at
+from vaultpy.index.inventory import Inventory
+from vaultpy.index.load import Expected, apply_export
+from vaultpy.index.sound import check_sound
+from vaultpy.index.thin import Thinner, Unproven, whole_lines
+from vaultpy.index.touched import Touched
+from vaultpy.manifest import Manifest
+from vaultpy.model import ExportRef
+from vaultpy.ops.reading.moment import add_source, checked_pieces, translated
+from vaultpy.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A believed manifest, what opens its objects, and a hash of its blobs: they are not kept, for a chain's manifests
+    together name too many."""
+
+    manifest: Manifest
+    identity: Identity
+    blobs: bytes
+
+
+def claim(manifest: Manifest, identity: Identity) -> Claim:
+    named = ((bytes(blob.hash), blob.size) for blob in manifest.blobs)
+    return Claim(replace(manifest, blobs=()), identity, _hash(named))
+
+
+def goes_on(chain: Sequence[Claim], manifest: Manifest) -> bool:
+    """Whether a manifest's exports are those of the chain so far, and perhaps more."""
+    last = chain[-1].manifest
+    return last.source == manifest.source and manifest.exports[: len(last.exports)] == last.exports
+
+
+def prove(store: Store, folder: Path, inventory: Inventory, chain: Sequence[Claim]) -> Iterator[int]:
+    """Prove the snapshots of claims of which each goes on where the one before it ends, in their order.
+
+    Yields of each how many files it has, once the places of its chunks are in the inventory; ends before the first that
+    is not proven.  Raises StoreError where the store fails.  Leaves nothing in `folder`.
+    """
+    mark, proven = inventory.last_columns(), 0
+    with contextlib.ExitStack() as stack:
+        prover = _Prover(store, folder, inventory, chain, stack)
+        try:
+            for one in chain:
+                with translated():
+                    files = prover.prove(one)
+                yield files
+                proven += 1
+        except (Unproven, DamageError, NoIdentity, ObjectNotFound, StoreContradiction):
+            if not proven:
+                inventory.forget_columns(mark)
+
+
+class _Prover:
+    """What one chain's exports brought so far."""
+
+    def __init__(
+        self, store: Store, folder: Path, inventory: Inventory, chain: Sequence[Claim], stack: contextlib.ExitStack
+    ) -> None:
+        self._store, self._folder, self._inventory, self._stack = store, folder, inventory, stack
+        self._refs = chain[-1].manifest.exports
+        self._identities = list(dict.fromkeys(one.identity for one in chain))
+        self._changes: list[Path] = []
+        self._scratch: Index | None = None
+        self._left_out = 0
+
+    def prove(self, one: Claim) -> int:
+        """As `prove` does one.  Raises Unproven, DamageError, NoIdentity, StoreError."""
+        manifest = one.manifest
+        expected = Expected(manifest.snapshot, manifest.source, manifest.host, manifest.sequence)
+        if self._scratch is None:
+            touched = self._read_changes()
+            self._scratch = self._new_scratch()
+            self._applied = self._read_whole(self._scratch, add_source(self._scratch, manifest), expected, touched)
+        scratch, source_id = self._scratch, add_source(self._scratch, manifest)
+        for path in self._changes[self._applied - 1 : len(manifest.exports) - 1]:
+            with path.open("rb") as lines, scratch.transaction():
+                apply_export(scratch, lines, expected, source_id=source_id, whole=False, close_seq=None)
+            self._applied += 1
+        check_sound(scratch, source_id)
+        # Files that were left out may have chunks that stay when their blob goes.
+        if scratch.row(_STRAY, (source_id,)) or _hash(homes_at(scratch, source_id, manifest.sequence)) != one.blobs:
+            raise Unproven
+        self._inventory.add_places(chunk_places(scratch))
+        return self._left_out + int(scratch.value("SELECT count(*) FROM files"))
+
+    def _read_changes(self) -> Touched:
+        """Fetch all changes, once, into files; what they have to do with."""
+        touched = Touched()
+        for ref in self._refs[1:]:
+            path = self._folder / f"{ref.id}.sql"
+            self._stack.callback(partial(path.unlink, missing_ok=True))
+            with path.open("xb") as file:
+                for text in whole_lines(self._read(ref)):
+                    file.write(text)
+                    touched.add(text)
+                    if touched.is_too_much:
+                        raise Unproven
+            self._changes.append(path)
+        return touched
+
+    def _read_whole(self, scratch: Index, source_id: int, expected: Expected, touched: Touched) -> int:
+        inventory = self._inventory
+        find = partial(inventory.find_in_columns, inventory.last_columns())
+        with Digests(self._folder) as digests, inventory.adding_columns(), scratch.transaction():
+            thinner = Thinner(touched, digests, expected.seq, inventory.add_columns, find)
+            lines = thinner.lines(self._read(self._refs[0]))
+            apply_export(scratch, lines, expected, source_id=source_id, whole=True, close_seq=None)
+        self._left_out = thinner.files
+        return 1
+
+    def _read(self, ref: ExportRef) -> Iterator[bytes]:
+        return read_sql(checked_pieces(self._store, ref), self._identities)
+
+    def _new_scratch(self) -> Index:
+        path = self._folder / "thin.sqlite"
+        self._stack.callback(partial(path.unlink, missing_ok=True))
+        return self._stack.enter_context(create_scratch(path))
+
+
+def _hash(blobs: Iterable[tuple[bytes, int]]) -> bytes:
+    digest = blake3.blake3()
+    for hash, size in blobs:
+        digest.update(hash + size.to_bytes(8, "big", signed=True))
+    return digest.digest()
+
+
+_STRAY = """
+    SELECT 1 FROM chunks c WHERE NOT EXISTS (SELECT 1 FROM snapshot_blobs b WHERE b.blob_id = c.blob_id AND b.source_id = ?1
+    AND b.last_seq IS NULL)"""
