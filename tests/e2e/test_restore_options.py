@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -138,6 +139,24 @@ def test_a_snapshot_or_a_part_of_it_is_written_as_a_stream(host: Host, tree: Pat
             str(tree / "folder/two")[1:]
         ]
     assert stream("snapshot", "cat", "latest", tree / "folder" / "two") == b"\x00two\xff"
+
+
+def test_an_archive_is_its_owners_alone_and_whole_or_not_there(host: Host, tree: Path, tmp_path: Path) -> None:
+    """It holds what was not everybody's to read; and half of one would pass for a whole."""
+    (tree / "large").write_bytes(os.urandom(200_000))
+    host.create(tree)
+    made = tmp_path / "made.tar"
+    into = ("snapshot", "restore", "latest", "--identity", host.identity, "--to-tar", made)
+    cut = host.run(*into, program=("prlimit", "--fsize=100000"))
+    assert cut.code == 4
+    assert cut.err == f"vaultpy: archive {made}: file too large\n"
+    assert not made.exists()
+    host.must(*into)
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    before = made.read_bytes()
+    again = host.must(*into, code=4)
+    assert again.err == f"vaultpy: archive {made} exists\n  name a file that does not, or remove it\n"
+    assert made.read_bytes() == before
 
 
 AS_NOBODY = """

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from vaultpy.cli.frame import remember
-from vaultpy.errors import UsageError, VaultpyError
+from vaultpy.errors import UsageError
 
 NO_LIMIT = 0
 """What --limit-upload and --limit-download make of `none`."""
@@ -129,11 +129,6 @@ limit_download_option = click.option(
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 force_option = click.option("--force", is_flag=True, help="Go on where the plan removes more than half.")
-
-
-def not_built(name: str) -> VaultpyError:
-    """For a command whose operation is still to come."""
-    return UsageError(f"vaultpy {name} is not built yet")
 
 
 def ask_passphrase() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,15 @@ def _open_output(place: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     try:
-        with open(place, "xb") as out:
-            yield out
+        # For its owner alone: what it holds was not everybody's to read.
+        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
+            try:
+                yield out
+                out.flush()
+            except BaseException:
+                os.unlink(place)  # half an archive would pass for a whole one
+                raise
+    except FileExistsError as error:
+        raise TargetError(f"archive {place} exists", hint="name a file that does not, or remove it") from error
     except OSError as error:
         raise TargetError(f"archive {place}: {(error.strerror or str(error)).lower()}") from error
