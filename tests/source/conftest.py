@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def tree(tmp_path: os.PathLike[str]) -> bytes:
+def tree(tmp_path: os.PathLike[str]) -> Iterator[bytes]:
     """An empty folder to fill, as a path of bytes."""
     path = os.path.join(os.fsencode(tmp_path), b"tree")
     os.mkdir(path)
-    return path
+    yield path
+    subprocess.run(["rm", "-rf", path], check=True)  # pytest's own clean-up recurses, and a tree may be deep
 
 
 @pytest.fixture

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import resource
 import socket
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from walking import folders
+from walking import folders, make_deep, names, open_descriptors, touch
 
-from vaultpy.errors import UsageError, VaultpyError
-from vaultpy.model import Problem, ProblemKind
+from vaultpy.errors import UsageError
 from vaultpy.source.descent import KEPT_OPEN
 from vaultpy.source.filters import Decision
 from vaultpy.source.roots import plan_roots
-from vaultpy.source.walk import NO_FD, Folder, WalkOptions, walk
+from vaultpy.source.walk import WalkOptions, walk
 
 ODD_NAMES = [b"new\nline", b"\xff\xfe", b"-rf", b" ", b"*", b"\x01\x7f", b"x" * 255, "é".encode(), "e\u0301".encode()]
-
-
-def touch(path: bytes, content: bytes = b"") -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-
-
-def names(folder: Folder) -> list[bytes]:
-    return [name for name, _ in folder.entries]
-
-
-def problems(found: Iterator[Folder]) -> list[tuple[bytes, ProblemKind]]:
-    return [(problem.path, problem.kind) for folder in found for problem in folder.problems]
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_entries_and_folders_come_in_the_order_of_their_bytes(tree: bytes) -> None:
@@ -129,202 +109,6 @@ def test_ten_thousand_levels_work(tree: bytes) -> None:
     assert sum(1 for _ in folders(tree)) == 10_001
 
 
-def make_deep(tree: bytes, levels: int, name: bytes, beside: bytes | None = None) -> None:
-    """Directories inside each other, a file or a second directory beside each; removed again by `remove_deep`."""
-    fd = os.open(tree, os.O_RDONLY)
-    for _ in range(levels):
-        if beside is None:
-            os.close(os.open(b"file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
-        else:
-            os.mkdir(beside, dir_fd=fd)
-        os.mkdir(name, dir_fd=fd)
-        below = os.open(name, os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(fd)
-
-
-@pytest.fixture(autouse=True)
-def remove_deep(tree: bytes) -> Iterator[None]:
-    """pytest's own clean-up recurses."""
-    yield
-    subprocess.run(["rm", "-rf", tree], check=True)
-
-
-def test_a_branch_that_is_moved_away_while_we_are_in_it_is_left_by_the_way_we_came(tree: bytes) -> None:
-    make_deep(tree, KEPT_OPEN + 10, b"a", beside=b"z")
-    seen = []
-    for folder in folders(tree):
-        seen.append(folder.path.removeprefix(tree))
-        if len(seen) == KEPT_OPEN + 11:  # at the bottom: level 3 now lies elsewhere, and its `..` is not where we were
-            os.rename(tree + b"/a/a/a", tree + b"/moved")
-        assert folder.problems == []
-    assert seen[-3:] == [b"/a/a/z", b"/a/z", b"/z"]
-
-
-def test_what_cannot_be_found_again_is_noted(tree: bytes) -> None:
-    make_deep(tree, KEPT_OPEN + 10, b"a", beside=b"z")
-    found = []
-    for count, folder in enumerate(folders(tree)):
-        found.append(folder)
-        if count == KEPT_OPEN + 10:
-            os.rename(tree + b"/a/a/a", tree + b"/moved")
-            os.rename(tree + b"/a/a", tree + b"/moved too")
-    # Level 2 was moved after all below it had been seen; what was still to come in it cannot be reached.
-    assert problems(iter(found)) == [(tree + b"/a/a/z", ProblemKind.VANISHED)]
-    assert [folder.path.removeprefix(tree) for folder in found[-3:]] == [b"/a/a/z", b"/a/z", b"/z"]
-
-
-def test_another_folder_in_the_place_of_one_above_is_not_taken_for_it(tree: bytes) -> None:
-    make_deep(tree, KEPT_OPEN + 10, b"a", beside=b"z")
-    found = []
-    for count, folder in enumerate(folders(tree)):
-        found.append(folder)
-        if count == KEPT_OPEN + 10:
-            os.rename(tree + b"/a/a/a", tree + b"/moved")
-            os.rename(tree + b"/a/a", tree + b"/moved too")
-            os.makedirs(tree + b"/a/a/z/not the one that was listed")
-    assert problems(iter(found)) == [(tree + b"/a/a/z", ProblemKind.VANISHED)]
-    assert [folder.entries for folder in found[-3:]] == [[], [], []]
-
-
-def test_a_folder_that_vanishes_before_it_is_entered_is_noted(tree: bytes) -> None:
-    os.mkdir(tree + b"/a")
-    os.mkdir(tree + b"/b")
-    walking = folders(tree)
-    assert names(next(walking)) == [b"a", b"b"]
-    os.rmdir(tree + b"/a")
-    gone, there = walking
-    assert (gone.fd, gone.entries) == (NO_FD, [])
-    assert gone.problems == [Problem(tree + b"/a", ProblemKind.VANISHED, "no such file or directory")]
-    assert there.problems == []
-
-
-@pytest.mark.parametrize("target", [b"/etc", b"elsewhere", b"."])
-def test_a_folder_that_becomes_a_link_is_noted_and_not_followed(tree: bytes, target: bytes) -> None:
-    os.mkdir(tree + b"/a")
-    walking = folders(tree)
-    next(walking)
-    os.rmdir(tree + b"/a")
-    os.symlink(target, tree + b"/a")
-    (gone,) = walking
-    assert gone.entries == []
-    assert [problem.kind for problem in gone.problems] == [ProblemKind.VANISHED]
-
-
-def test_a_folder_that_becomes_a_file_is_noted(tree: bytes) -> None:
-    os.mkdir(tree + b"/a")
-    walking = folders(tree)
-    next(walking)
-    os.rmdir(tree + b"/a")
-    touch(tree + b"/a")
-    assert problems(walking) == [(tree + b"/a", ProblemKind.VANISHED)]
-
-
-def test_another_folder_of_the_name_is_walked_and_noted(tree: bytes) -> None:
-    os.mkdir(tree + b"/a")
-    os.mkdir(tree + b"/b")
-    touch(tree + b"/b/new")
-    walking = folders(tree)
-    next(walking)
-    os.rmdir(tree + b"/a")
-    os.rename(tree + b"/b", tree + b"/a")
-    first, _ = walking
-    assert names(first) == [b"new"]
-    assert [problem.kind for problem in first.problems] == [ProblemKind.CHANGED]
-
-
-def test_a_name_that_vanishes_while_its_folder_is_listed_is_noted(tree: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tree + b"/stays")
-    touch(tree + b"/goes")
-    scandir = os.scandir
-
-    class Scan:
-        """os.scandir, with the file taken away between the listing and its stat."""
-
-        def __init__(self, fd: int) -> None:
-            self.entries = scandir(fd)
-
-        def __enter__(self) -> Iterator[os.DirEntry[str]]:
-            listed = list(self.entries)
-            os.unlink(tree + b"/goes")
-            return iter(listed)
-
-        def __exit__(self, *_: object) -> None:
-            self.entries.close()
-
-    monkeypatch.setattr(os, "scandir", Scan)
-    (top,) = folders(tree)
-    assert names(top) == [b"stays"]
-    assert top.problems == [Problem(tree + b"/goes", ProblemKind.VANISHED, "no such file or directory")]
-
-
-def test_an_unreadable_folder_is_a_problem_and_the_rest_is_walked(
-    public_tree: bytes, as_nobody: Callable[[Callable[[], None]], None]
-) -> None:
-    tree = public_tree
-    os.mkdir(tree + b"/closed", 0o700)
-    os.mkdir(tree + b"/open", 0o755)
-    os.mkdir(tree + b"/listed only", 0o744)
-    touch(tree + b"/listed only/file")
-    if os.geteuid() != 0:
-        os.chmod(tree + b"/closed", 0)
-        os.chmod(tree + b"/listed only", 0o400)
-
-    def action() -> None:
-        found = list(folders(tree))
-        assert [folder.path.removeprefix(tree) for folder in found] == [b"", b"/closed", b"/listed only", b"/open"]
-        assert problems(iter(found)) == [
-            (tree + b"/closed", ProblemKind.UNREADABLE),
-            (tree + b"/listed only/file", ProblemKind.UNREADABLE),
-        ]
-        assert found[1].problems[0].detail == "permission denied"
-        assert found[1].fd == NO_FD
-
-    as_nobody(action)
-
-
-def test_a_folder_above_that_cannot_be_listed_does_not_matter(
-    public_tree: bytes, as_nobody: Callable[[Callable[[], None]], None]
-) -> None:
-    tree = public_tree
-    os.makedirs(tree + b"/pass/mine")
-    touch(tree + b"/pass/mine/file")
-    os.chmod(tree + b"/pass", 0o711)
-
-    def action() -> None:
-        found = {folder.path: folder for folder in walk(plan_roots([tree + b"/pass/mine"]), WalkOptions())}
-        assert names(found[tree + b"/pass"]) == [b"mine"]
-        assert names(found[tree + b"/pass/mine"]) == [b"file"]
-        assert problems(iter(found.values())) == []
-
-    as_nobody(action)
-
-
-def test_running_out_of_descriptors_stops_the_walk(tree: bytes) -> None:
-    os.mkdir(tree + b"/inner")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    walking = folders(tree)
-    next(walking)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        with pytest.raises(VaultpyError, match="too many open files"):
-            next(walking)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_closing_a_walk_closes_its_descriptors(tree: bytes) -> None:
-    make_deep(tree, 20, b"a")
-    before = open_descriptors()
-    walking = folders(tree)
-    for _ in itertools.islice(walking, 15):
-        pass
-    assert open_descriptors() > before
-    walking.close()  # type: ignore[attr-defined]
-    assert open_descriptors() == before
-
-
 def test_excluded_things_are_left_out_with_the_reason(tree: bytes) -> None:
     os.makedirs(tree + b"/node_modules/deep")
     os.mkdir(tree + b"/src")
@@ -404,14 +188,6 @@ def test_every_path_is_an_entry_of_one_folder_and_every_folder_comes_once(tree: 
     assert set(paths) - {b"/"} <= set(entries)
     for path in paths[1:]:
         assert paths.index(os.path.dirname(path)) < paths.index(path)
-
-
-def test_a_source_path_that_vanishes_after_planning_is_missing(tree: bytes) -> None:
-    roots = plan_roots([tree])
-    os.rmdir(tree)
-    assert problems(walk(roots, WalkOptions())) == [(tree, ProblemKind.MISSING)]
-    touch(tree)
-    assert problems(walk(roots, WalkOptions())) == [(tree, ProblemKind.MISSING)]
 
 
 def test_a_wrong_pattern_is_refused_before_the_walk(tree: bytes) -> None:
