@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tomllib
 from pathlib import Path
@@ -149,3 +150,24 @@ def test_a_key_that_nobody_could_open_is_a_problem(vaultpy: Any, config: Path) -
     assert problem.startswith(
         f"store key {key['id']}: its recipient is {key['recipient']}, not {other}: nobody could open"
     )
+
+
+@pytest.mark.parametrize("which", ["file", "folder"])
+def test_a_configuration_that_anybody_can_change_is_a_problem(vaultpy: Any, config: Path, which: str) -> None:
+    """It names programs that are run as the user that backs up, often root."""
+    path = config if which == "file" else config.parent
+    path.chmod(path.stat().st_mode | 0o002)
+    [problem] = check(vaultpy, config, 1)["problems"]
+    assert problem == f"{path}: everybody can write to it, and have any program run as you"
+
+
+def test_a_configuration_in_a_sticky_folder_is_as_good_as_its_file(vaultpy: Any, config: Path) -> None:
+    config.parent.chmod(0o1777)
+    assert check(vaultpy, config, 0)["problems"] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_configuration_of_another_users_is_a_problem(vaultpy: Any, config: Path) -> None:
+    os.chown(config, 12345, -1)
+    [problem] = check(vaultpy, config, 1)["problems"]
+    assert problem == f"{config}: belongs to user 12345, who could have any program run as you"

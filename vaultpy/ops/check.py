@@ -37,7 +37,7 @@ class Checked:
 
 def check_config(config: Config) -> Checked:
     """Look at everything that a configuration names; what is wrong comes back, nothing is raised for it."""
-    found: list[tuple[bool, str]] = [*_check_state(config), *_check_store(config)]
+    found: list[tuple[bool, str]] = [*_check_file(config), *_check_state(config), *_check_store(config)]
     for source in config.sources.values():
         found += _check_source(source)
     if not config.sources and not config.keeper:
@@ -56,6 +56,16 @@ def _problem(text: str) -> tuple[bool, str]:
 
 def _warning(text: str) -> tuple[bool, str]:
     return False, text
+
+
+def _check_file(config: Config) -> Iterator[tuple[bool, str]]:
+    """Whoever can write to it says what this user runs, and what is stored where."""
+    for path in (config.path, config.path.parent):
+        found = path.stat()
+        if found.st_uid not in (0, os.geteuid()):
+            yield _problem(f"{path}: belongs to user {found.st_uid}, who could have any program run as you")
+        elif found.st_mode & stat.S_IWOTH and not (path != config.path and found.st_mode & stat.S_ISVTX):
+            yield _problem(f"{path}: everybody can write to it, and have any program run as you")
 
 
 def _check_state(config: Config) -> Iterator[tuple[bool, str]]:
