@@ -157,7 +157,10 @@ def _load_identities(
             ) from error
         if len(data) > IDENTITY_LIMIT:
             raise UsageError(f"identity file {path} is too large to be one")
-        loaded.append(load_identities(data, ask_passphrase, tell))
+        try:
+            loaded.append(load_identities(data, ask_passphrase, tell))
+        except (UsageError, NoIdentity) as error:
+            raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
     if not loaded:
         return None
     return Identities(
