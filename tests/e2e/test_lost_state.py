@@ -49,7 +49,9 @@ def test_init_says_where_the_copy_of_the_keys_is_and_it_is_there(host: Host, tre
     assert json.loads((host.state / "host.json").read_text())["host"] == json.loads(before)["host"]
 
 
-def test_a_machine_that_has_become_a_new_host_is_told_once_even_under_cron(host: Host, tree: Path) -> None:
+def test_a_machine_that_has_become_a_new_host_is_told_once_even_under_cron(
+    tmp_path: Path, host: Host, tree: Path
+) -> None:
     """Its state folder and the copy of its keys are gone: what it made before is not its own any more."""
     source = f'\n[sources.home]\npaths = ["{tree}"]\n'
     host.config.write_text(host.config.read_text() + source)
@@ -61,6 +63,9 @@ def test_a_machine_that_has_become_a_new_host_is_told_once_even_under_cron(host:
     assert "this is a new one" in said
     assert said.count("\n") == 1
     assert host.must("snapshot", "create", "--cron").err == ""
+    elsewhere = make_host(tmp_path / "elsewhere", host.store)
+    looked = elsewhere.must("snapshot", "ls", "latest", "--store", host.store, "--identity", host.identity)
+    assert looked.err.startswith("vaultpy: warning: 2 newer snapshots of unknown signers passed over")
 
 
 def test_a_configuration_copied_to_another_machine_makes_another_host(tmp_path: Path, host: Host, tree: Path) -> None:

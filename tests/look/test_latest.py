@@ -9,7 +9,7 @@ import pytest
 from vaultpy.errors import UsageError
 from vaultpy.model import HostId, KeyId, SnapshotId, SnapshotState, SourceId
 from vaultpy.ops.reading.catalog import Catalog, Entry
-from vaultpy.ops.reading.resolve import resolve_snapshot
+from vaultpy.ops.reading.resolve import passed_over, resolve_snapshot
 from vaultpy.ops.survey import Metadata
 
 DAY = 24 * 3600 * 1_000_000_000
@@ -45,6 +45,16 @@ def catalog(*entries: Entry) -> Catalog:
 def test_what_an_unknown_signer_signed_is_in_nobodys_way(text: str, name: str | None) -> None:
     shown = catalog(entry(1), entry(2), entry(3, host=2, signed=False, name=name))
     assert resolve_snapshot(shown, text, None).seq == 2
+
+
+@pytest.mark.parametrize(("name", "told"), [("home", 2), (None, 2), ("other", 0)])
+def test_how_many_newer_ones_were_passed_over_is_known(name: str | None, told: int) -> None:
+    """A machine that became a new host has its newest snapshots there; nobody is to take older ones for them."""
+    strangers = [entry(number, host=2, signed=False, name=name) for number in (1, 3, 4)]
+    shown = catalog(entry(2), *strangers)
+    assert passed_over(shown, resolve_snapshot(shown, "latest")) == told
+    unknown = catalog(*strangers)
+    assert passed_over(unknown, unknown.entries[0]) == 0
 
 
 def test_where_nobody_is_known_everything_counts() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaultpy.cli.frame import Run
 from vaultpy.cli.options import ask_passphrase
+from vaultpy.cli.text import counted
 
 if TYPE_CHECKING:
     from vaultpy.ops.reading.catalog import Entry
@@ -35,9 +36,19 @@ def open_for(
 def open_snapshot(
     run: Run, snapshot: str, source: str | None, identities: Sequence[Path], signers: Sequence[str]
 ) -> Iterator[tuple[Reader, Entry]]:
-    """The same, and the one snapshot in it that is called so.  Raises UsageError where none is, or several."""
+    """The same, and the one snapshot in it that is called so.  Raises UsageError where none is, or several.
+
+    Says so where `latest` is not the newest that there is: at a restore nobody may take it for that.
+    """
     from vaultpy.ops.reading.catalog import read_catalog
-    from vaultpy.ops.reading.resolve import resolve_snapshot
+    from vaultpy.ops.reading.resolve import LATEST, passed_over, resolve_snapshot
 
     with open_for(run, identities, signers) as reader:
-        yield reader, resolve_snapshot(read_catalog(reader), snapshot, source)
+        catalog = read_catalog(reader)
+        entry = resolve_snapshot(catalog, snapshot, source)
+        if snapshot == LATEST and (number := passed_over(catalog, entry)):
+            run.output.warn(
+                f"{counted(number, 'newer snapshot')} of unknown signers passed over (`vaultpy snapshot list` shows them;"
+                " if they are a host's that you know: --signer)"
+            )
+        yield reader, entry

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from vaultpy.errors import UsageError
 from vaultpy.ops.reading.catalog import Catalog, Entry, describe_source, only_source
 
+LATEST = "latest"
+"""Names the newest snapshot of a source."""
+
 SHOWN = 5
 """Ids that are named where one was meant."""
 
@@ -17,12 +20,23 @@ _PREFIX = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?")
 
 def resolve_snapshot(catalog: Catalog, text: str, source: str | None = None) -> Entry:
     """The one snapshot that `text` names.  Raises UsageError where it names none or several: nothing is guessed."""
-    if text == "latest":
+    if text == LATEST:
         return max(only_source(catalog, source), key=lambda entry: (entry.seq, entry.id))
     if "@" in text:
         name, _, time = text.rpartition("@")
         return _at_time(only_source(catalog, name), time, text)
     return _by_prefix(catalog, text.lower())
+
+
+def passed_over(catalog: Catalog, entry: Entry) -> int:
+    """How many snapshots of unknown signers say that they are newer than `entry`, and may be of a source of its name: another
+    host's that has taken its place, or a stranger's."""
+    if entry.signed is False:
+        return 0  # nobody is known here, and all were looked at
+    names = (None, entry.source_name)
+    return sum(
+        one.signed is False and one.started > entry.started and one.source_name in names for one in catalog.entries
+    )
 
 
 def _by_prefix(catalog: Catalog, text: str) -> Entry:
