@@ -106,7 +106,7 @@ signer_option = click.option(
     multiple=True,
     help="Believe this host: its ssh-ed25519 key or SHA256:… fingerprint, or `any`. Repeatable.",
 )
-source_option = click.option("--source", metavar="NAME", help="Only snapshots of this source.")
+source_option = click.option("--source", metavar="NAME", help="Only snapshots of this source (or HOST:NAME).")
 snapshot_argument = click.argument("snapshot")
 snapshots_argument = click.argument("snapshots", metavar="[SNAPSHOT]...", nargs=-1)
 limit_upload_option = click.option(
