@@ -69,6 +69,16 @@ def test_without_the_keys_folder_the_manifest_has_the_key(copied: Sample, recove
     assert restored(copied, tmp_path / "out") == copied.trees[-1]
 
 
+def test_the_list_is_silent_about_what_was_removed(copied: Sample, recovery: Recovery) -> None:
+    """A purge leaves folders behind: empty ones, and exports that others stand on."""
+    manifest_of(copied, 0).unlink()
+    manifest_of(copied, 0).with_name("manifest.json.zst.sig").unlink()
+    (copied.store / "metadata" / "01890a5d-ac96-774b-bcce-b302099a8057").mkdir()
+    done = recovery.run(copied.store, copied.identity, copied.signer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(copied.snapshots) - 1
+
+
 def test_the_list_has_every_snapshot_oldest_first(sample: Sample, recovery: Recovery) -> None:
     done = recovery.run(sample.store, sample.identity, sample.signer)
     assert done.returncode == 0, done.stderr
