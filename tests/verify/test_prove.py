@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from vaultpy.errors import DamageError
 from vaultpy.export import read_export
 from vaultpy.index.db import Index, create_scratch
 from vaultpy.index.digests import Digests, Group
+from vaultpy.index.examine import Unproven
 from vaultpy.index.load import Expected, apply_export
 from vaultpy.index.sound import check_sound
-from vaultpy.index.thin import Thinner, Unproven
+from vaultpy.index.thin import Thinner
 from vaultpy.index.touched import Touched
 from vaultpy.manifest import Manifest, decode
 from vaultpy.model import BlobHash, Places
@@ -106,6 +108,23 @@ def test_what_is_found_is_what_reading_in_full_finds(
     monkeypatch.setattr(gather, "PROVE_BYTES", 1 << 60)
     assert look(machine) == proven
     assert len(proving) == 4
+
+
+def test_processes_prove_what_is_proven_here(
+    machine: Machine, proving: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(machine.tree)
+    machine.snapshot()
+    change(machine.tree)
+    machine.snapshot()
+    here = look(machine)
+    monkeypatch.setattr("vaultpy.ops.checking.prove.START_BYTES", 0)
+    monkeypatch.setattr("vaultpy.index.thin.PIECE", 2_500)
+    assert look(machine) == here
+    assert proving == []
+    monkeypatch.setattr("vaultpy.index.touched.LIMIT", 10)
+    assert look(machine) == here
+    assert len(proving) == 2
 
 
 def test_each_snapshot_is_proven_by_itself(machine: Machine, proving: list[Manifest]) -> None:
@@ -199,13 +218,12 @@ class Sample:
                         yield blob, place.raw_offset, place.size, place.hash
 
         with Digests(self._folder) as digests:
-            thinner = Thinner(
-                touched or Touched(), digests, self.manifest.sequence, lambda *one: places.append(one), find
-            )
+            thinner = Thinner(digests, lambda *one: places.append(one), find)
 
             def thin(lines: list[bytes]) -> Iterator[bytes]:
                 text = b"".join(lines)
-                return thinner.lines(text[at : at + piece] for at in range(0, len(text), piece))
+                pieces = (text[at : at + piece] for at in range(0, len(text), piece))
+                return thinner.lines(pieces, touched or Touched(), self.manifest.sequence)
 
             try:
                 self.load(thin, lines)
@@ -298,25 +316,29 @@ def _shared(factory: pytest.TempPathFactory) -> Sample:
     return _SHARED["one"]
 
 
+def values(digests: list[int]) -> array[int]:
+    return array("q", sorted(digests))
+
+
 def test_digests_agree_only_where_all_is_there_once_and_before_it_is_needed(tmp_path: Path) -> None:
     dice = random.Random(3)
     many = [dice.getrandbits(64) - (1 << 63) for _ in range(5_000)] + [-(1 << 63), (1 << 63) - 1, 0, -1]
     with Digests(tmp_path) as digests:
         for start in range(0, len(many), 700):
             for group in (Group.FILE, Group.PATH, Group.CHUNK, Group.SIZED, Group.NEEDED):
-                digests.add(group, many[start : start + 700])
+                digests.add(group, values(many[start : start + 700]))
         assert digests.agree()
     for group, more in ((Group.FILE, many[17]), (Group.PATH, many[-1]), (Group.CHUNK, many[-3])):
         with Digests(tmp_path) as digests:
-            digests.add(group, many)
-            digests.add(group, [more])
+            digests.add(group, values(many))
+            digests.add(group, values([more]))
             assert not digests.agree()
     with Digests(tmp_path) as digests:
-        digests.add(Group.NEEDED, many[5:6])
-        digests.add(Group.SIZED, many)
+        digests.add(Group.NEEDED, values(many[5:6]))
+        digests.add(Group.SIZED, values(many))
         assert not digests.agree()
     with Digests(tmp_path) as digests:
-        digests.add(Group.FOLDER, many)
-        digests.add(Group.USED, [5])
+        digests.add(Group.FOLDER, values(many))
+        digests.add(Group.USED, values([5]))
         assert not digests.agree()
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -20,10 +21,11 @@ from vaultpy.chunker import hash_chunk
 from vaultpy.errors import StoreError, VaultpyError
 from vaultpy.index.inventory import NamedObject
 from vaultpy.model import Places
-from vaultpy.ops.checking import scrub as scrubbing
-from vaultpy.ops.checking.inspect import Job
-from vaultpy.ops.checking.scrub import START_BYTES, START_CHUNKS, processes_for, scrub
-from vaultpy.ops.checking.scrub_process import ScrubProcess, Setup
+from vaultpy.ops.checking import crew as crews
+from vaultpy.ops.checking.check_process import CheckProcess, Place
+from vaultpy.ops.checking.crew import Crew
+from vaultpy.ops.checking.inspect import Job, Seen
+from vaultpy.ops.checking.scrub import START_BYTES, START_CHUNKS, scrub, worth_processes
 from vaultpy.store import names
 from vaultpy.store.limit import line_of
 from vaultpy.store.local import LocalStore, create_local
@@ -83,7 +85,9 @@ def test_processes_find_what_threads_find(store: LocalStore, identity: X25519Ide
     jobs[3] = with_places(jobs[3], hashes=places.hashes[:32] + bytes(32) + places.hashes[64:])
     jobs[4] = with_places(jobs[4], offsets=array("Q", [*places.offsets[:-1], 1 << 40]))
     jobs[5] = replace(jobs[5], places=None)
-    found = list(scrub(store, [identity], jobs, processes=2))
+    with Crew() as crew:
+        found = list(scrub(store, [identity], jobs, crew))
+        assert len(crew._processes) == 2
     assert found == list(scrub(store, [identity], jobs))
     assert [one.object for one in found] == [job.object for job in jobs]
     assert [one.right for one in found] == [True, False, False, False, False, True]
@@ -104,28 +108,37 @@ def test_a_place_that_reaches_beyond_its_frame_is_bad_and_its_neighbours_are_not
     assert len(seen.bad) == (1 if beyond else 0)
 
 
-def test_no_store_is_left_to_processes_that_they_cannot_open(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for cores, expected in ((1, 0), (2, 2), (4, 4), (64, 4)):
-        monkeypatch.setattr(scrubbing, "usable_cores", lambda cores=cores: cores)
-        for chunks, size in itertools.product(
-            (0, 1, START_CHUNKS, START_CHUNKS + 1), (0, START_BYTES, START_BYTES + 1)
-        ):
-            much = chunks > START_CHUNKS or (chunks > 0 and size > START_BYTES)
-            assert processes_for(store, chunks, size) == (expected if much else 0)
-            assert processes_for(MemoryStore(lambda: 0), chunks, size) == 0
-            assert processes_for(LocalStore(store.root, line_of(None, 1 << 20)), chunks, size) == 0
+@pytest.mark.parametrize(("cores", "expected"), [(1, 0), (2, 2), (3, 3), (4, 4), (64, 4)])
+def test_there_is_a_process_a_core_and_four_at_most(monkeypatch: pytest.MonkeyPatch, cores: int, expected: int) -> None:
+    monkeypatch.setattr(crews, "usable_cores", lambda: cores)
+    monkeypatch.setattr(crews, "CheckProcess", lambda seed: contextlib.nullcontext(seed))
+    with Crew() as crew:
+        assert crew.start() == crew.start() == (expected > 0)
+        assert len(crew._processes) == expected
+
+
+def test_a_store_that_processes_cannot_open_is_looked_at_here(store: LocalStore, identity: X25519Identity) -> None:
+    with Crew() as crew:
+        for one in (MemoryStore(lambda: 0), LocalStore(store.root, line_of(None, 1 << 20))):
+            assert list(scrub(one, [identity], [], crew)) == []
+        assert crew._processes == []
+
+
+def test_much_is_a_number_of_chunks_or_of_bytes() -> None:
+    for chunks, size in itertools.product((0, 1, START_CHUNKS, START_CHUNKS + 1), (0, START_BYTES, START_BYTES + 1)):
+        much = chunks > START_CHUNKS or (chunks > 0 and size > START_BYTES)
+        assert worth_processes(chunks, size) == much
 
 
 def test_a_process_that_dies_ends_it_with_one_clear_line(store: LocalStore, identity: X25519Identity) -> None:
     job = put_blob(store, identity, 0)
-    with ScrubProcess(Setup(store.url, (identity.to_text(),))) as process:
-        assert process.inspect(job).right
+    with CheckProcess(1) as process:
+        process.tell(Place(store.url, (identity.to_text(),)))
+        assert process.ask(job) == Seen(job.object, len(SIZES))
         process._process.send_signal(signal.SIGKILL)
         process._process.wait()
         with pytest.raises(VaultpyError, match="verifying process was killed by signal 9 before it was done"):
-            process.inspect(job)
+            process.ask(job)
 
 
 def test_a_store_that_fails_in_a_process_fails_here(store: LocalStore, identity: X25519Identity) -> None:
@@ -133,6 +146,7 @@ def test_a_store_that_fails_in_a_process_fails_here(store: LocalStore, identity:
     path = Path(store.url.removeprefix("file://"), job.object.name)
     path.unlink()
     path.symlink_to(path)  # which no open goes through
-    for processes in (0, 1):
-        with pytest.raises(StoreError):
-            list(scrub(store, [identity], [job], processes=processes))
+    with Crew() as crew:
+        for who in (None, crew):
+            with pytest.raises(StoreError):
+                list(scrub(store, [identity], [job], who))

@@ -12,7 +12,7 @@ import struct
 import tempfile
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -53,14 +53,12 @@ class Digests:
         self._files: list[IO[bytes]] = []
         self._folder = folder
 
-    def add(self, group: Group, digests: Iterable[int]) -> None:
-        """Note some of a group; what was added before counts as before."""
-        values = sorted(digests)
-        bounds = [bisect_left(values, bound) for bound in _BOUNDS]
-        for file, start, end in zip(self._files, [0, *bounds], [*bounds, len(values)], strict=True):
+    def add(self, group: Group, digests: array[int]) -> None:
+        """Note some of a group, which are sorted; what was added before counts as before."""
+        bounds = [bisect_left(digests, bound) for bound in _BOUNDS]
+        for file, start, end in zip(self._files, [0, *bounds], [*bounds, len(digests)], strict=True):
             if start < end:
-                file.write(_HEAD.pack(group, end - start))
-                file.write(array("q", values[start:end]).tobytes())
+                file.write(_HEAD.pack(group, end - start) + digests[start:end].tobytes())
 
     def agree(self) -> bool:
         """Whether all groups are as Group says."""

@@ -11,10 +11,11 @@ import re
 from array import array
 from binascii import unhexlify
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import compress, groupby
 from operator import add
 
-from vaultpy.model import CHUNK_LIMIT
+from vaultpy.model import CHUNK_LIMIT, Places
 
 HEX = b"0123456789ABCDEF"
 
@@ -96,6 +97,7 @@ class Plain:
         return all(ref is None or named.get(ref, -1) < number for number, ref in enumerate(self.all("ref")))
 
 
+@cache
 def expression(*, with_atime: bool) -> re.Pattern[bytes]:
     """What a plain record matches; the names of its groups are the columns' names, `text` is all of it."""
     # Begins with letters, for which a search runs ahead.
@@ -110,22 +112,21 @@ def split(pattern: re.Pattern[bytes], text: bytes) -> tuple[list[bytes], Plain]:
     return parts[::width], Plain(names, [parts[number::width] for number in range(1, width)])
 
 
-def places(records: Plain) -> Iterator[tuple[bytes, array[int], array[int], bytes]]:
-    """Where the records' own chunks lie: for each run of records the blob as it is spelled, offsets, sizes, and hashes end to
-    end."""
+def places(records: Plain) -> Iterator[tuple[bytes, Places]]:
+    """Where the records' own chunks lie: for each run of records the blob as it is spelled, and its places."""
     offsets = array("Q", map(int, records.present("offset")))
     sizes = array("Q", map(int, records.present("size")))
     hashes = unhexlify(b"".join(records.present("hash")))
     start = 0
     for blob, run in groupby(records.present("blob")):
         end = start + sum(1 for _ in run)
-        yield blob, offsets[start:end], sizes[start:end], hashes[32 * start : 32 * end]
+        yield blob, Places(offsets[start:end], sizes[start:end], hashes[32 * start : 32 * end])
         start = end
 
 
-def reach(offsets: Iterable[int], sizes: Iterable[int]) -> int:
+def reach(places: Places) -> int:
     """Where the last of these places ends."""
-    last: int = max(map(add, offsets, sizes))
+    last: int = max(map(add, places.offsets, places.sizes))
     return last
 
 

@@ -6,17 +6,16 @@ With a key the exports are read, too: then it is known that every file is covere
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vaultpy.age import Identity
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreDenied, UntrustedSigner
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.content import chunk_places
-from vaultpy.index.inventory import Inventory, NamedObject
+from vaultpy.index.inventory import NamedObject
 from vaultpy.keys import FORM_LIMIT, OpenedStoreKey
 from vaultpy.manifest import Manifest
 from vaultpy.model import KeyId, SnapshotId
-from vaultpy.ops.checking.prove import Claim, claim, goes_on, prove
+from vaultpy.ops.checking.prove import Claim, Means, claim, goes_on, prove
 from vaultpy.ops.reading.chains import BadExport, ChainReader
 from vaultpy.ops.reading.findings import Damage, Depth, Faults
 from vaultpy.ops.reading.manifests import KeyRing, read_manifests
@@ -39,16 +38,9 @@ class Gatherer:
     """
 
     def __init__(
-        self,
-        reader: Reader,
-        metadata: Metadata,
-        depth: Depth,
-        inventory: Inventory,
-        rows: ChainReader,
-        folder: Path,
-        faults: Faults,
+        self, reader: Reader, metadata: Metadata, depth: Depth, means: Means, rows: ChainReader, faults: Faults
     ) -> None:
-        """`rows` reads exports in full, others are read in `folder`."""
+        """`rows` reads in full what is not proven by `means`."""
         self.snapshots: list[SnapshotId] = []
         self.opened: dict[SnapshotId, Identity] = {}
         self.unchecked: list[SnapshotId] = []
@@ -59,8 +51,7 @@ class Gatherer:
         self.bad_exports: dict[str, str] = {}
         self.files = 0
         self._reader, self._listed, self._depth = reader, metadata.exports, depth
-        self._inventory, self._rows, self._faults = inventory, rows, faults
-        self._folder = folder
+        self._means, self._inventory, self._rows, self._faults = means, means.inventory, rows, faults
         self._chain: list[Claim] = []
         self._keys = KeyRing(reader)
 
@@ -134,7 +125,7 @@ class Gatherer:
         if not chain:
             return
         proven = 0
-        for one, files in zip(chain, prove(self._reader.at.store, self._folder, self._inventory, chain), strict=False):
+        for one, files in zip(chain, prove(self._means, chain), strict=False):
             self._note_sound(one.manifest, one.identity, files)
             proven += 1
         left = {one.manifest.snapshot: one for one in chain[proven:]}

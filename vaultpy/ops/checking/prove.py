@@ -21,16 +21,22 @@ from vaultpy.export import read_sql
 from vaultpy.index.content import chunk_places
 from vaultpy.index.db import Index, create_scratch
 from vaultpy.index.digests import Digests
+from vaultpy.index.examine import Unproven
 from vaultpy.index.homes import homes_at
 from vaultpy.index.inventory import Inventory
 from vaultpy.index.load import Expected, apply_export
 from vaultpy.index.sound import check_sound
-from vaultpy.index.thin import Thinner, Unproven, whole_lines
+from vaultpy.index.thin import Thinner, examine_here, whole_lines
 from vaultpy.index.touched import Touched
 from vaultpy.manifest import Manifest
 from vaultpy.model import ExportRef
+from vaultpy.ops.checking.crew import Crew
 from vaultpy.ops.reading.moment import add_source, checked_pieces, translated
+from vaultpy.ops.survey import Metadata
 from vaultpy.store.base import Store
+
+START_BYTES = 4 * 1024 * 1024
+"""Bytes of a whole export, some 50,000 files, from which processes look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,11 @@ class Claim:
     manifest: Manifest
     identity: Identity
     blobs: bytes
+
+
+def has_large(metadata: Metadata) -> bool:
+    """Whether there is an export that processes look at."""
+    return any(info.size > START_BYTES for info in metadata.exports.values())
 
 
 def claim(manifest: Manifest, identity: Identity) -> Claim:
@@ -54,15 +65,25 @@ def goes_on(chain: Sequence[Claim], manifest: Manifest) -> bool:
     return last.source == manifest.source and manifest.exports[: len(last.exports)] == last.exports
 
 
-def prove(store: Store, folder: Path, inventory: Inventory, chain: Sequence[Claim]) -> Iterator[int]:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What proving takes: a store, a folder for scratch, where places are noted, and who helps."""
+
+    store: Store
+    folder: Path
+    inventory: Inventory
+    crew: Crew
+
+
+def prove(means: Means, chain: Sequence[Claim]) -> Iterator[int]:
     """Prove the snapshots of claims of which each goes on where the one before it ends, in their order.
 
     Yields of each how many files it has, once the places of its chunks are in the inventory; ends before the first that
-    is not proven.  Raises StoreError where the store fails.  Leaves nothing in `folder`.
+    is not proven.  Raises StoreError where the store fails.  Leaves nothing in the folder.
     """
-    mark, proven = inventory.last_columns(), 0
+    mark, proven = means.inventory.last_columns(), 0
     with contextlib.ExitStack() as stack:
-        prover = _Prover(store, folder, inventory, chain, stack)
+        prover = _Prover(means, chain, stack)
         try:
             for one in chain:
                 with translated():
@@ -71,16 +92,15 @@ def prove(store: Store, folder: Path, inventory: Inventory, chain: Sequence[Clai
                 proven += 1
         except (Unproven, DamageError, NoIdentity, ObjectNotFound, StoreContradiction):
             if not proven:
-                inventory.forget_columns(mark)
+                means.inventory.forget_columns(mark)
 
 
 class _Prover:
     """What one chain's exports brought so far."""
 
-    def __init__(
-        self, store: Store, folder: Path, inventory: Inventory, chain: Sequence[Claim], stack: contextlib.ExitStack
-    ) -> None:
-        self._store, self._folder, self._inventory, self._stack = store, folder, inventory, stack
+    def __init__(self, means: Means, chain: Sequence[Claim], stack: contextlib.ExitStack) -> None:
+        self._store, self._folder, self._inventory = means.store, means.folder, means.inventory
+        self._crew, self._stack = means.crew, stack
         self._refs = chain[-1].manifest.exports
         self._identities = list(dict.fromkeys(one.identity for one in chain))
         self._changes: list[Path] = []
@@ -126,8 +146,10 @@ class _Prover:
         inventory = self._inventory
         find = partial(inventory.find_in_columns, inventory.last_columns())
         with Digests(self._folder) as digests, inventory.adding_columns(), scratch.transaction():
-            thinner = Thinner(touched, digests, expected.seq, inventory.add_columns, find)
-            lines = thinner.lines(self._read(self._refs[0]))
+            helped = self._refs[0].size > START_BYTES and self._crew.start()
+            examine_all = self._crew.examine_all if helped else examine_here
+            thinner = Thinner(digests, inventory.add_columns, find, examine_all)
+            lines = thinner.lines(self._read(self._refs[0]), touched, expected.seq)
             apply_export(scratch, lines, expected, source_id=source_id, whole=True, close_seq=None)
         self._left_out = thinner.files
         return 1

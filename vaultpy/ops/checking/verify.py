@@ -12,7 +12,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from vaultpy.errors import NoIdentity, StoreFormatError, UsageError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
@@ -24,9 +23,11 @@ from vaultpy.index.inventory import Inventory
 from vaultpy.index.snapshots import State, find_snapshot, source_id_of
 from vaultpy.manifest import Manifest
 from vaultpy.model import SnapshotId
+from vaultpy.ops.checking.crew import Crew
 from vaultpy.ops.checking.gather import Gatherer, compare_keys
 from vaultpy.ops.checking.inspect import Job, Seen
-from vaultpy.ops.checking.scrub import processes_for, scrub
+from vaultpy.ops.checking.prove import Means, has_large
+from vaultpy.ops.checking.scrub import scrub, worth_processes
 from vaultpy.ops.reading.catalog import Broken, Catalog, Entry, read_catalog, sources_of
 from vaultpy.ops.reading.chains import BadExport, ChainReader
 from vaultpy.ops.reading.checked import EVERYTHING, Share, leave_in, remember
@@ -70,12 +71,15 @@ def verify(
         raise NoIdentity("no identity was given", hint="give --identity FILE, or set VAULTPY_IDENTITY")
     catalog = read_catalog(reader)
     entries, broken = _choose(catalog, request)
+    large = request.depth == Depth.OPENED and has_large(catalog.metadata)
     with (
+        Crew(at_once=large) as crew,  # they start while we read manifests
         scratch_folder() as folder,
         create_scratch(folder / "inventory.sqlite") as scratch,
         contextlib.closing(ChainReader(reader.at.store, folder)) as rows,
     ):
-        run = _Verification(reader, catalog, request, Inventory(scratch), rows, folder)
+        means = Means(reader.at.store, folder, Inventory(scratch), crew)
+        run = _Verification(reader, catalog, request, means, rows)
         run.look(entries, broken, clock(), on_event)
         run.remember(clock())
         return run.result(whole=not request.snapshots)
@@ -112,18 +116,12 @@ class _Verification:
     """One verification on its way: what was named so far, and what was found."""
 
     def __init__(
-        self,
-        reader: Reader,
-        catalog: Catalog,
-        request: VerifyRequest,
-        inventory: Inventory,
-        rows: ChainReader,
-        folder: Path,
+        self, reader: Reader, catalog: Catalog, request: VerifyRequest, means: Means, rows: ChainReader
     ) -> None:
-        self._reader, self._store, self._catalog = reader, reader.at.store, catalog
+        self._reader, self._store, self._catalog = reader, means.store, catalog
         self._request, self._depth = request, request.depth
-        self._inventory, self._rows, self._faults = inventory, rows, Faults()
-        self._gathered = Gatherer(reader, catalog.metadata, request.depth, inventory, rows, folder, self._faults)
+        self._inventory, self._crew, self._rows, self._faults = means.inventory, means.crew, rows, Faults()
+        self._gathered = Gatherer(reader, catalog.metadata, request.depth, means, rows, self._faults)
         self._fetched = 0
 
     def look(self, entries: Sequence[Entry], broken: Sequence[Broken], now: int, on_event: OnEvent) -> None:
@@ -175,8 +173,8 @@ class _Verification:
         done = reported = 0
         self._fetched = self._inventory.count_checked()
         identities = tuple(dict.fromkeys(self._gathered.opened.values()))
-        processes = processes_for(self._store, self._inventory.estimate_places(), size) if identities else 0
-        for seen in scrub(self._store, identities, self._jobs(), processes=processes):
+        crew = self._crew if worth_processes(self._inventory.estimate_places(), size) else None
+        for seen in scrub(self._store, identities, self._jobs(), crew):
             self._note(seen)
             self._fetched += 1
             done += seen.object.size
