@@ -24,6 +24,9 @@ from vaultpy.ops.processes import end_of, start_process
 from vaultpy.store.base import Store
 from vaultpy.store.open import open_store
 
+PIECE = 1024 * 1024
+"""Bytes of an object that are read at once: on a local store as quick as more, and memory is needed for four processes."""
+
 _END_SECONDS = 5
 
 Answer = Seen | Examined | VaultpyError | Unproven
@@ -109,7 +112,7 @@ class _Looker:
     def look(self, task: Job | bytes) -> Seen | Examined:
         if isinstance(task, bytes):
             return examine(self._rules, task)
-        return inspect(self._store, self._identities, task)
+        return inspect(self._store, self._identities, task, piece=PIECE)
 
 
 def _answer(looker: _Looker, task: Job | bytes) -> Answer:

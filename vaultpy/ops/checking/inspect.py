@@ -40,9 +40,9 @@ class Seen:
         return self.lost is None and not self.changed and not self.bad
 
 
-def inspect(store: Store, identities: Sequence[Identity], job: Job) -> Seen:
-    """Fetch an object whole, and look.  Raises StoreError where the store fails; damage comes out."""
-    passing = PassingObject(store, job.object)
+def inspect(store: Store, identities: Sequence[Identity], job: Job, *, piece: int | None = None) -> Seen:
+    """Fetch an object whole, `piece` bytes at a time, and look.  Raises StoreError where the store fails; damage comes out."""
+    passing = PassingObject(store, job.object, piece)
     count = len(job.places) if job.places else 0
     try:
         bad = _find_bad(passing, job.object.size, identities, job.places) if job.places else []

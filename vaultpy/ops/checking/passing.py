@@ -24,14 +24,15 @@ class PassingObject:
     object is longer than one fetch.
     """
 
-    def __init__(self, store: Store, object: NamedObject) -> None:
+    def __init__(self, store: Store, object: NamedObject, piece: int | None = None) -> None:
+        """`piece`: bytes of one fetch, if not PIECE."""
         self._fetch: Callable[[int, int], bytes] = lambda start, length: store.get(object.name, start, length)
-        self._object = object
+        self._object, self._piece = object, piece or PIECE
         self._blake3 = blake3.blake3()
         self._sha256 = hashlib.sha256() if object.sha256 else None
         self._near = bytearray()
         self._near_start = self._near_end = 0
-        self._tail_start = object.size - TAIL if object.size > PIECE else object.size
+        self._tail_start = object.size - TAIL if object.size > self._piece else object.size
         self._tail: bytes | None = None
 
     def read(self, start: int, length: int) -> bytes:
@@ -60,7 +61,7 @@ class PassingObject:
         drop = min(keep_from, self._near_end) - self._near_start
         del self._near[:drop]
         self._near_start += drop
-        piece = self._fetch(self._near_end, min(PIECE, self._object.size - self._near_end))
+        piece = self._fetch(self._near_end, min(self._piece, self._object.size - self._near_end))
         self._blake3.update(piece)
         if self._sha256 is not None:
             self._sha256.update(piece)
