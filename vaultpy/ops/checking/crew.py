@@ -63,7 +63,8 @@ class Crew:
 
 
 def in_order(lookers: Sequence[Callable[[_Task], _Result]], tasks: Iterable[_Task]) -> Iterator[_Result]:
-    """What lookers make of tasks, each at one at a time, in the tasks' order; one more is asked for than they are at.
+    """What lookers make of tasks, each at one at a time, in the tasks' order.  As many more are asked for
+    as they are at, so that none waits while the caller is busy with a result.
 
     The first error that one raises ends it.
     """
@@ -83,7 +84,7 @@ def in_order(lookers: Sequence[Callable[[_Task], _Result]], tasks: Iterable[_Tas
         try:
             for task in tasks:
                 under_way.append(pool.submit(look, task))
-                if len(under_way) > len(lookers):
+                if len(under_way) > 2 * len(lookers):
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
