@@ -8,13 +8,21 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 Program = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def hearing() -> Iterator[None]:
+    """Children hear a hang-up, also where the tests themselves were told not to (nohup)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def ended(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -85,6 +93,7 @@ def test_a_thread_that_dies_shows_no_traceback(program: Program, tmp_path: Path)
     assert done.stderr.startswith("vaultpy: internal error: ZeroDivisionError")
 
 
+@pytest.mark.usefixtures("hearing")
 @pytest.mark.parametrize(
     ("number", "code", "says"),
     [(signal.SIGHUP, 129, "hung up"), (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
@@ -120,6 +129,7 @@ finally:
         assert running.wait(30) == 143
 
 
+@pytest.mark.usefixtures("hearing")
 def test_a_terminal_that_hangs_up_twice_does_not_end_the_clean_up(program: Program) -> None:
     """The shell says it to its jobs, and then the kernel to whoever is in the foreground."""
     body = """

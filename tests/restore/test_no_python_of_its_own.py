@@ -12,7 +12,7 @@ import pytest
 from machine import look
 from restoring import Site
 
-from vaultpy.ops.checking import scrub as scrubbing
+from vaultpy.ops.checking import crew as lookers
 from vaultpy.ops.making import crew
 from vaultpy.ops.restoring import restore as restoring
 from vaultpy.source.apply import ApplyOptions
@@ -22,7 +22,7 @@ from vaultpy.store.local import LocalStore
 @pytest.fixture(params=["frozen", "embedded"])
 def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of many cores, and a program that can start nothing."""
-    for module in (crew, restoring, scrubbing):
+    for module in (crew, restoring, lookers):
         monkeypatch.setattr(module, "usable_cores", lambda: 16)
     monkeypatch.setattr(crew, "START_FILES", 0)
     monkeypatch.setattr(restoring, "worth_processes", lambda files, size: True)
@@ -49,4 +49,5 @@ def test_it_snapshots_restores_and_verifies_in_its_own_process(site: Site, tmp_p
     made = restoring.restore(reader, machine.newest(), os.fsencode(target), options, lambda event: None)
     assert made.failed == ()
     assert look(target / machine.tree.relative_to("/")) == look(machine.tree)
-    assert scrubbing.processes_for(store, 1 << 20, 1 << 40) == 0
+    with lookers.Crew() as looking:
+        assert not looking.start()
