@@ -54,11 +54,14 @@ def run_flame(course: Course, tree: Tree, graph: Path, leave: Callable[[str, str
 
 
 def read_stacks(lines: Iterable[str]) -> Counter[Stack]:
-    """py-spy's raw form, `outermost;…;innermost COUNT`; processes become one, as their numbers say nothing."""
+    """py-spy's raw form, `outermost;…;innermost COUNT`; processes become one, as their numbers say nothing.
+
+    A process is told as its command line, which may hold semicolons itself; a call names its file behind it.
+    """
     stacks: Counter[Stack] = Counter()
     for line in lines:
         calls, _, count = line.rpartition(" ")
-        stack = tuple(_shown(call) for call in calls.split(";") if not call.startswith("process "))
+        stack = tuple(_shown(call) for call in calls.split(";") if " (" in call and not call.startswith("process "))
         if stack and count.isdigit():
             stacks[stack] += int(count)
     return stacks

@@ -223,6 +223,11 @@ def test_samples_of_all_processes_become_one_graph_without_places_of_the_machine
     assert "/a/b" not in graph
 
 
+def test_a_graph_shows_no_command_line() -> None:
+    stacks = read_stacks(["process 7:python -c import sys; sys.path[:] = ['/a/b'];run();run (worker.py:9) 2"])
+    assert stacks == {("run (worker.py)",): 2}
+
+
 def test_a_graph_leaves_the_import_system_out() -> None:
     graph = draw_flame(read_stacks(["<module> (a.py);_load (<frozen importlib._bootstrap>);<module> (b.py) 1"]))
     assert "importlib" not in graph
