@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from machine import DAY, HOUR, Died, Machine, fill, join_machine, look, make_machine
+from spies import SpiedStore
 
 from vaultpy.errors import DamageError
 from vaultpy.ops.removing.prune import Pruned, apply_prune, plan_prune
@@ -91,6 +92,16 @@ def test_prunes_anywhere_in_a_run_leave_a_snapshot_that_restores(machine: Machin
         number += 1
     assert number > 10
     assert deleted > 0
+
+
+def test_a_host_that_publishes_all_the_time_stops_no_prune_of_its_own(machine: Machine) -> None:
+    """What its index came to know after the store was listed, the listing cannot show."""
+    machine.snapshot()
+    store = SpiedStore(machine.memory, {number: (machine.snapshot,) for number in range(30)})
+    with machine.index() as index:
+        reader = machine.reader(identity=False)
+        plan = plan_prune(replace(reader, at=replace(reader.at, store=store), index=index))
+    assert plan.manifests > 1
 
 
 def test_every_other_of_many_snapshots_goes_and_each_that_is_left_restores(machine: Machine) -> None:

@@ -84,17 +84,20 @@ def read_needs(
     StoreFormatError with the names of all that stand in the way, UsageError for a pardon that nothing needs.
     """
     reading = _Reading(reader, pardon, window, on_event)
+    # The index before the listing: its host may be at work, and what it published since is in neither then.
+    published = _published(reader)
     metadata = reading.read(list_metadata(reader.at.store))
-    if reading.obstacles or _missing(reader, metadata, removed):
+    if reading.obstacles or _missing(published, metadata, removed):
         # A host puts the signature first, whoever removes takes the manifest first: one in the middle of it is done by
         # now.  The records are read after the listing, because they come before what they remove goes.
+        published = _published(reader)
         metadata = reading.read(list_metadata(reader.at.store))
         removed = removed_snapshots(read_records(reader.at.store))
     # Last: what was removed since it could be read is locked now.
     locked = list_locked(reader.at.store, window.now)
     obstacles = [
         *reading.obstacles,
-        *_missing(reader, metadata, removed),
+        *_missing(published, metadata, removed),
         *reading.vanished(metadata, removed),
         *reading.read_locked(locked),
     ]
@@ -111,7 +114,7 @@ def read_needs(
         tuple(find_retired(reading.complete, reading.partial)),
         tuple(sorted({one.id for one in obstacles})),
         metadata,
-        frozenset(_unshown(reader, metadata)),
+        frozenset(_unshown(published, metadata)),
     )
 
 
@@ -224,21 +227,28 @@ class _Reading:
             self.exports.update(ref.id for ref in manifest.exports)
 
 
-def _missing(reader: Reader, metadata: Metadata, removed: frozenset[SnapshotId]) -> list[_Obstacle]:
+def _published(reader: Reader) -> list[SnapshotId]:
+    """What the index here, if there is one, knows to have been published."""
+    if reader.index is None:
+        return []
+    return [row.id for row in all_snapshots(reader.index) if row.state in (State.COMPLETE, State.UNCLEAN)]
+
+
+def _missing(
+    published: Sequence[SnapshotId], metadata: Metadata, removed: frozenset[SnapshotId]
+) -> list[_Obstacle]:
     """Snapshots that were published, and whose manifests are neither there nor said to have been removed."""
     return [
         _Obstacle(id, f"{why}, and nothing says that it was removed")
-        for id, why in sorted(_unshown(reader, metadata).items())
+        for id, why in sorted(_unshown(published, metadata).items())
         if id not in removed
     ]
 
 
-def _unshown(reader: Reader, metadata: Metadata) -> dict[SnapshotId, str]:
+def _unshown(published: Sequence[SnapshotId], metadata: Metadata) -> dict[SnapshotId, str]:
     """Snapshots of which something is left, and whose manifests are not there: what is left of each."""
     found = dict.fromkeys(metadata.signatures, "it has a signature and no manifest")
-    if reader.index is not None:
-        published = (row.id for row in all_snapshots(reader.index) if row.state in (State.COMPLETE, State.UNCLEAN))
-        found |= dict.fromkeys(published, "this host's index knows it, and the store shows no manifest")
+    found |= dict.fromkeys(published, "this host's index knows it, and the store shows no manifest")
     return {id: why for id, why in found.items() if id not in metadata.manifests}
 
 
