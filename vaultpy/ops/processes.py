@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from vaultpy.errors import VaultpyError
 # One heap for all threads: glibc's many, each with its own holes, cost a process a third more memory.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
-_END_SECONDS = 10.0
+_END_SECONDS = 5.0
 """What a process whose line to us is gone has left to end by itself."""
 
 
@@ -55,6 +56,17 @@ def start_process(
             f"{kind} process cannot start: {(error.strerror or str(error)).lower()}",
             hint=f"raise the limits on processes, open files and memory{otherwise}",
         ) from error
+
+
+def release(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process whose line to us is gone or that was told to end; one that does not end in time is killed, and one
+    that cannot even be killed, because the kernel holds it, is left."""
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
 
 
 def end_of(kind: str, process: subprocess.Popen[bytes]) -> str:

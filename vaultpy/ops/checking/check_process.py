@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -20,14 +19,12 @@ from vaultpy.age import Identity, parse_identity
 from vaultpy.errors import VaultpyError
 from vaultpy.index.examine import Examined, Rules, Unproven, examine
 from vaultpy.ops.checking.inspect import Job, Seen, inspect
-from vaultpy.ops.processes import end_of, start_process
+from vaultpy.ops.processes import end_of, release, start_process
 from vaultpy.store.base import Store
 from vaultpy.store.open import open_store
 
 PIECE = 1024 * 1024
 """Bytes of an object that are read at once: on a local store as quick as more, and memory is needed for four processes."""
-
-_END_SECONDS = 5
 
 Answer = Seen | Examined | VaultpyError | Unproven
 
@@ -71,11 +68,7 @@ class CheckProcess:
 
     def __exit__(self, *exc: object) -> None:
         self._connection.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        release(self._process)
 
     def _ended(self) -> VaultpyError:
         return VaultpyError(end_of("verifying", self._process), hint="verify again; nothing was changed")

@@ -20,7 +20,7 @@ from vaultpy.errors import VaultpyError
 from vaultpy.ops.making.put import POLL_SECONDS
 from vaultpy.ops.making.seal import Sealer
 from vaultpy.ops.making.wire import Batch, Failed, Setup, Verdict, Wire
-from vaultpy.ops.processes import end_of, most_processes, start_process, usable_cores
+from vaultpy.ops.processes import end_of, most_processes, release, start_process, usable_cores
 from vaultpy.source.batch import BatchReader, Group, Part
 
 START_FILES = 500
@@ -228,12 +228,8 @@ class _Worker:
     def __exit__(self, *exc: object) -> None:
         if not self.finished:
             self._process.kill()  # it holds nothing that outlives it
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._hearing.join()
+        release(self._process)
+        self._hearing.join(_END_SECONDS)
         self._wire.close()
 
     def _tell(self, message: object, fds: Sequence[int] = ()) -> None:

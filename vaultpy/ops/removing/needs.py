@@ -234,9 +234,7 @@ def _published(reader: Reader) -> list[SnapshotId]:
     return [row.id for row in all_snapshots(reader.index) if row.state in (State.COMPLETE, State.UNCLEAN)]
 
 
-def _missing(
-    published: Sequence[SnapshotId], metadata: Metadata, removed: frozenset[SnapshotId]
-) -> list[_Obstacle]:
+def _missing(published: Sequence[SnapshotId], metadata: Metadata, removed: frozenset[SnapshotId]) -> list[_Obstacle]:
     """Snapshots that were published, and whose manifests are neither there nor said to have been removed."""
     return [
         _Obstacle(id, f"{why}, and nothing says that it was removed")

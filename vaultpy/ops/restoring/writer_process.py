@@ -12,13 +12,12 @@ from __future__ import annotations
 import marshal
 import os
 import pickle
-import subprocess
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from vaultpy.age import parse_identity
 from vaultpy.errors import VaultpyError
-from vaultpy.ops.processes import end_of, start_process
+from vaultpy.ops.processes import end_of, release, start_process
 from vaultpy.ops.restoring.fetch import Fetcher
 from vaultpy.ops.restoring.share import Outcome, Share
 from vaultpy.ops.restoring.write import Writer
@@ -30,7 +29,6 @@ from vaultpy.store.open import open_store
 # was a sixth of all that a restore of large files costs.
 _ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(16 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
 _GOOD, _BAD = b"\1", b"\0"
-_END_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +66,7 @@ class WriterProcess:
 
     def __exit__(self, *exc: object) -> None:
         self._connection.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        release(self._process)
 
     def _send(self, data: bytes) -> None:
         try:
