@@ -18,7 +18,7 @@ help:
 	@echo "             part of the trees, TREE= a folder instead of them, WORK= where; tests/bench/bench.py says more)"
 	@echo "make check   format, lint, types, layers and generated docs"
 	@echo "make format  put the sources into shape"
-	@echo "make docs    write docs/cli.md anew"
+	@echo "make docs    write docs/cli.md and vaultpy/index/tables.sql anew"
 	@echo "make clean   remove what the others made"
 
 demo: $(VENV)/installed
@@ -46,6 +46,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy --strict vaultpy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m vaultpy.cli.docs | diff docs/cli.md - || { echo "docs/cli.md is old: run make docs" >&2; exit 1; }
+	$(BIN)/python -m vaultpy.index.schema | diff vaultpy/index/tables.sql - || { echo "tables.sql is old: run make docs" >&2; exit 1; }
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
@@ -53,6 +54,7 @@ format: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m vaultpy.cli.docs > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+	$(BIN)/python -m vaultpy.index.schema > vaultpy/index/tables.sql.new && mv vaultpy/index/tables.sql.new vaultpy/index/tables.sql
 
 clean:
 	rm -rf $(VENV) demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from vaultpy.errors import IndexDatabaseError
+from vaultpy.index import schema
 from vaultpy.index.db import REVISION, create_index, open_index
 from vaultpy.index.upgrade import migrations_folder, upgrade
 
@@ -31,6 +32,11 @@ def schema_of(path: Path) -> dict[str, str]:
         rows = raw.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     raw.close()
     return {name: re.sub(r"\s+", " ", sql).strip() for name, sql in rows}
+
+
+def test_a_new_index_is_what_the_schema_says() -> None:
+    written = (Path(schema.__file__).with_name("tables.sql")).read_text("ascii")
+    assert re.sub(r"\s+", " ", written) == re.sub(r"\s+", " ", schema.tables_sql())
 
 
 def empty_database(path: Path) -> None:

@@ -97,7 +97,7 @@ def test_prunes_anywhere_in_a_run_leave_a_snapshot_that_restores(machine: Machin
 def test_a_host_that_publishes_all_the_time_stops_no_prune_of_its_own(machine: Machine) -> None:
     """What its index came to know after the store was listed, the listing cannot show."""
     machine.snapshot()
-    store = SpiedStore(machine.memory, {number: (machine.snapshot,) for number in range(30)})
+    store = SpiedStore(machine.memory, dict.fromkeys(range(30), (machine.snapshot,)))
     with machine.index() as index:
         reader = machine.reader(identity=False)
         plan = plan_prune(replace(reader, at=replace(reader.at, store=store), index=index))

@@ -225,19 +225,9 @@ def _create_tables(index: Index) -> None:
 
 @cache
 def _table_statements() -> tuple[str, ...]:
-    """The tables, indexes and views of schema.py as SQLite is told them: SQLAlchemy takes 15 ms for that."""
-    from sqlalchemy.dialects import sqlite  # costs 110 ms
-    from sqlalchemy.schema import CreateIndex, CreateTable
-
-    from vaultpy.index import schema
-
-    dialect = sqlite.dialect()
-    found = []
-    for table in schema.metadata.sorted_tables:
-        found.append(str(CreateTable(table).compile(dialect=dialect)))
-        for extra in sorted(table.indexes, key=lambda i: str(i.name)):
-            found.append(str(CreateIndex(extra).compile(dialect=dialect)))
-    return (*found, *(f"CREATE VIEW {name} AS {select}" for name, select in schema.VIEWS.items()))
+    """What `tables.sql` says, statement by statement: in one script SQLite would end the transaction that we are in."""
+    text = Path(__file__).with_name("tables.sql").read_text("ascii")
+    return tuple(filter(None, text.split(";\n")))
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
