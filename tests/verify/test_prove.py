@@ -217,7 +217,7 @@ class Sample:
                     if place.hash in hashes:
                         yield blob, place.raw_offset, place.size, place.hash
 
-        with Digests(self._folder) as digests:
+        with Digests(self._folder, 3) as digests:
             thinner = Thinner(digests, lambda *one: places.append(one), find)
 
             def thin(lines: list[bytes]) -> Iterator[bytes]:
@@ -320,24 +320,25 @@ def values(digests: list[int]) -> array[int]:
     return array("q", sorted(digests))
 
 
-def test_digests_agree_only_where_all_is_there_once_and_before_it_is_needed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parts", [0, 3, 64, 1_000])
+def test_digests_agree_only_where_all_is_there_once_and_before_it_is_needed(tmp_path: Path, parts: int) -> None:
     dice = random.Random(3)
     many = [dice.getrandbits(64) - (1 << 63) for _ in range(5_000)] + [-(1 << 63), (1 << 63) - 1, 0, -1]
-    with Digests(tmp_path) as digests:
+    with Digests(tmp_path, parts) as digests:
         for start in range(0, len(many), 700):
             for group in (Group.FILE, Group.PATH, Group.CHUNK, Group.SIZED, Group.NEEDED):
                 digests.add(group, values(many[start : start + 700]))
         assert digests.agree()
     for group, more in ((Group.FILE, many[17]), (Group.PATH, many[-1]), (Group.CHUNK, many[-3])):
-        with Digests(tmp_path) as digests:
+        with Digests(tmp_path, parts) as digests:
             digests.add(group, values(many))
             digests.add(group, values([more]))
             assert not digests.agree()
-    with Digests(tmp_path) as digests:
+    with Digests(tmp_path, parts) as digests:
         digests.add(Group.NEEDED, values(many[5:6]))
         digests.add(Group.SIZED, values(many))
         assert not digests.agree()
-    with Digests(tmp_path) as digests:
+    with Digests(tmp_path, parts) as digests:
         digests.add(Group.FOLDER, values(many))
         digests.add(Group.USED, values([5]))
         assert not digests.agree()

@@ -24,7 +24,7 @@ REVISION = "0003"
 """The newest migration: what `create_index` makes and what every other database is brought to."""
 
 BUSY_MS = 30_000
-CACHE_KIB = 16 * 1024
+CACHE_KIB = 12 * 1024
 # Before this version a WAL database with several connections can be corrupted by a checkpoint race.
 WAL_SINCE = (3, 51, 3)
 

@@ -36,26 +36,27 @@ class Group(enum.IntEnum):
     """A directory; is among FOLDER, added before."""
 
 
-PARTS = 64
-"""Files, by the digests' first bits: what is checked at once is one in so many."""
+MOST_PARTS = 128
+"""As many files are open while digests are taken."""
 
 _DISTINCT = (Group.FILE, Group.PATH, Group.CHUNK)
 _AMONG = {Group.NEEDED: Group.SIZED, Group.USED: Group.FOLDER}
-_BOUNDS = [(part << 64) // PARTS - (1 << 63) for part in range(1, PARTS)]
 _HEAD = struct.Struct("<BI")
 
 
 class Digests:
     """Takes digests, group by group, and tells at the end.  Use as a context manager: leaving it removes its files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, parts: int) -> None:
+        """`parts`: how many files, by the digests' first bits; what is checked at once is one in so many."""
         self._stack = contextlib.ExitStack()
         self._files: list[IO[bytes]] = []
-        self._folder = folder
+        self._folder, self._parts = folder, max(1, min(parts, MOST_PARTS))
+        self._bounds = [(part << 64) // self._parts - (1 << 63) for part in range(1, self._parts)]
 
     def add(self, group: Group, digests: array[int]) -> None:
         """Note some of a group, which are sorted; what was added before counts as before."""
-        bounds = [bisect_left(digests, bound) for bound in _BOUNDS]
+        bounds = [bisect_left(digests, bound) for bound in self._bounds]
         for file, start, end in zip(self._files, [0, *bounds], [*bounds, len(digests)], strict=True):
             if start < end:
                 file.write(_HEAD.pack(group, end - start) + digests[start:end].tobytes())
@@ -65,7 +66,7 @@ class Digests:
         return all(map(_agrees, self._files))
 
     def __enter__(self) -> Digests:
-        for _ in range(PARTS):
+        for _ in range(self._parts):
             self._files.append(self._stack.enter_context(tempfile.TemporaryFile(dir=self._folder)))
         return self
 

@@ -38,6 +38,9 @@ from vaultpy.store.base import Store
 START_BYTES = 4 * 1024 * 1024
 """Bytes of a whole export, some 50,000 files, from which processes look at it."""
 
+PART_BYTES = 1024 * 1024
+"""Bytes of a whole export, some 13,000 files, whose digests are checked at once: they take 10 MiB meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -145,7 +148,8 @@ class _Prover:
     def _read_whole(self, scratch: Index, source_id: int, expected: Expected, touched: Touched) -> int:
         inventory = self._inventory
         find = partial(inventory.find_in_columns, inventory.last_columns())
-        with Digests(self._folder) as digests, inventory.adding_columns(), scratch.transaction():
+        parts = self._refs[0].size // PART_BYTES
+        with Digests(self._folder, parts) as digests, inventory.adding_columns(), scratch.transaction():
             helped = self._refs[0].size > START_BYTES and self._crew.start()
             examine_all = self._crew.examine_all if helped else examine_here
             thinner = Thinner(digests, inventory.add_columns, find, examine_all)
