@@ -19,11 +19,12 @@ def store(tmp_path: Path) -> LocalStore:
     return create_local(tmp_path / "store")
 
 
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
 @pytest.fixture
 def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
     monkeypatch.setattr(os, "link", refuse)
 
 
@@ -130,6 +131,53 @@ def test_a_folder_whose_maker_died_before_its_fsync_is_made_durable(
     synced.clear()
     store.put("blobs/ab/2", b"2")
     assert [one for one in synced if "tmp" not in one] == ["blobs/ab"]
+
+
+FOLDER = "metadata/018f0000-0000-7000-8000-000000000000"
+
+
+def test_the_folder_of_a_snapshot_goes_with_its_last_object(store: LocalStore) -> None:
+    """Else a store that is purged for years is listed through every snapshot that it ever had."""
+    for name in ("one", "two"):
+        store.put(f"{FOLDER}/{name}", b"1")
+    store.put("blobs/ab/cd", b"1")
+    store.delete(f"{FOLDER}/one")
+    assert (store.root / FOLDER).is_dir()
+    store.delete(f"{FOLDER}/two")
+    store.delete("blobs/ab/cd")
+    assert not (store.root / FOLDER).exists()
+    assert (store.root / "metadata").is_dir()
+    assert (store.root / "blobs/ab").is_dir()  # others may put into it at this moment
+    store.put(f"{FOLDER}/three", b"3")
+    assert store.get(f"{FOLDER}/three") == b"3"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_folder_that_goes_before_the_name_is_given_is_made_again_durably(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    store.put(f"{FOLDER}/one", b"1")
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    call = "link" if links else "rename"
+    real, fsync = getattr(os, call), os.fsync
+    done: list[str] = []
+
+    def late(source: Path, target: Path, **how: bool) -> None:
+        if "deleted" not in done:
+            LocalStore(store.root).delete(f"{FOLDER}/one")
+            done.append("deleted")
+        real(source, target, **how)
+
+    def record(fd: int) -> None:
+        done.append(os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), store.root))
+        fsync(fd)
+
+    monkeypatch.setattr(os, call, late)
+    monkeypatch.setattr(os, "fsync", record)
+    store.put(f"{FOLDER}/two", b"2")
+    assert [info.name for info in store.list(FOLDER)] == [f"{FOLDER}/two"]
+    assert done[done.index("deleted") + 1 :] == ["metadata", FOLDER]
 
 
 SYMLINKED: dict[str, Callable[[LocalStore], object]] = {

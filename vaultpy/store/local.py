@@ -33,6 +33,7 @@ from vaultpy.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from vaultpy.store import names
 from vaultpy.store.base import Body, ObjectInfo, Store
 from vaultpy.store.bodies import PIECE, body_pieces, check_name, same_bytes, small_pieces
 from vaultpy.store.limit import FREE, Line, Pace
@@ -46,6 +47,12 @@ STALE = 24 * 3600 * 10**9
 """Nanoseconds after which an unfinished put is nobody's any more."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+
+
+_STAYS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY, errno.EPERM, errno.EACCES})
+"""Why a folder is not removed that need not be: what is in it, that it is gone, that it may not go."""
+
+_TRIES = 3
 
 
 class LocalStore:
@@ -70,8 +77,7 @@ class LocalStore:
             self._sweep()
             temporary = self._write_temporary(body)
             try:
-                self._make_folders(target.parent)
-                self._give_name(temporary, target, name, body)
+                self._place(temporary, target, name, body)
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     temporary.unlink()
@@ -115,6 +121,8 @@ class LocalStore:
                 self._check_root()
                 return
             sync_folder(path.parent)
+            if name.startswith(names.METADATA):
+                _remove_if_empty(path.parent)
 
     def clock(self) -> int:
         with _translated("read the clock of", "the store"):
@@ -182,6 +190,16 @@ class LocalStore:
             folder.mkdir(mode=0o700)
         sync_folder(folder.parent)
         self._durable_folders.add(folder)
+
+    def _place(self, temporary: Path, target: Path, name: str, body: Body) -> None:
+        """Give the temporary file its name, in a folder that whoever deletes its last object may take away meanwhile."""
+        for _ in range(_TRIES - 1):
+            self._make_folders(target.parent)
+            with contextlib.suppress(FileNotFoundError):
+                self._give_name(temporary, target, name, body)
+                return
+        self._make_folders(target.parent)
+        self._give_name(temporary, target, name, body)
 
     def _give_name(self, temporary: Path, target: Path, name: str, body: Body) -> None:
         try:
@@ -313,6 +331,19 @@ def _is_at(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """A snapshot's folder goes with its last object, else every listing would walk through all snapshots that ever were.
+
+    Only these go, because only one process ever makes such a folder: one that others make as well could be made anew, and
+    not be durable, behind the back of a put that made it durable before.  That it comes back after a power cut does no harm.
+    """
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in _STAYS:
+            raise
 
 
 def _symlink_found(name: str) -> StoreContradiction:
