@@ -7,12 +7,16 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from looking import Host
 
 from vaultpy.cli.text import shorten
+from vaultpy.store import names
+from vaultpy.store.base import ObjectInfo
+from vaultpy.store.local import LocalStore
 from vaultpy.vault import open_vault
 
 FIELDS = {
@@ -127,6 +131,36 @@ def test_a_snapshot_that_only_the_index_knows_is_warned_of(host: Host) -> None:
     ran = host.run("snapshot", "list", "--json", "--quiet")
     assert len(ran.document) == 1
     assert f"snapshot {gone} is in the index and not in the store" in ran.err
+
+
+def test_a_snapshot_that_is_made_while_the_store_is_listed_is_not_missed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = host.create()
+    listing, made = LocalStore.list, list[str]()
+
+    def slow(store: LocalStore, prefix: str) -> Iterator[ObjectInfo]:
+        found = list(listing(store, prefix))
+        if prefix == names.METADATA and not made:
+            made.append("begun")
+            host.create()
+        return iter(found)
+
+    monkeypatch.setattr(LocalStore, "list", slow)
+    ran = host.run("snapshot", "list", "--json")
+    assert made
+    assert [one["id"] for one in ran.document] == [first]
+    assert ran.err == ""
+
+
+def test_an_identity_that_opens_nothing_is_said_to(host: Host, tmp_path: Path) -> None:
+    host.create("--tag", "secret")
+    host.as_machine("second")
+    host.run("init", "--store", f"file://{tmp_path / 'other'}", "--new-identity", host.home / "second.txt")
+    host.as_machine("elsewhere")
+    ran = host.run("snapshot", "list", "--store", host.url, "--identity", host.home / "second.txt")
+    assert "vaultpy: warning: the identity does not open 1 of 1 snapshots: their names stay (?)" in ran.err
+    assert "--identity FILE shows" not in ran.err
 
 
 def test_sources_that_are_recent_enough_are_exit_0_and_quiet(host: Host) -> None:

@@ -66,7 +66,7 @@ def list_snapshots(
         lost = lost_snapshots(reader, catalog)
     show = run.output.show if max_age is None else run.output.done
     show([*map(entry_document, entries), *map(_broken_document, catalog.broken)], _table(entries, catalog.broken))
-    _warn(run, catalog, entries, checked)
+    _warn(run, catalog, entries, checked=checked, opened=reader.identities is not None)
     _warn_lost(run, lost)
     for one in stale:
         run.output.warn(f"{one.source}: {_age(one, time.time_ns())}")
@@ -75,8 +75,14 @@ def list_snapshots(
     return 1 if max_age and (stale or not entries) else None
 
 
-def _warn(run: Run, catalog: Catalog, entries: Sequence[Entry], checked: bool) -> None:
-    if any(one.source_name is None for one in catalog.entries):
+def _warn(run: Run, catalog: Catalog, entries: Sequence[Entry], *, checked: bool, opened: bool) -> None:
+    """`opened`: whether there was an identity to open names with."""
+    closed = sum(one.source_name is None for one in catalog.entries)
+    if closed and opened:
+        run.output.warn(
+            f"the identity does not open {closed} of {len(catalog.entries)} snapshots: their names stay (?)"
+        )
+    elif closed:
         run.output.note("names, tags and counts (?) are encrypted: an index or --identity FILE shows them")
     if not checked and entries:
         run.output.note("signatures were not checked: nothing here says whom to believe (--signer, or a configuration)")

@@ -77,8 +77,9 @@ class Catalog:
 
 def read_catalog(reader: Reader) -> Catalog:
     """One listing of metadata/; only what the index does not know is fetched."""
-    metadata = list_metadata(reader.at.store)
+    # The index first: what its host publishes between the two is then listed and not known, and not the other way round.
     known = {row.id: row for row in all_snapshots(reader.index)} if reader.index else {}
+    metadata = list_metadata(reader.at.store)
     hurt = find_hurt(reader, metadata)
     entries = [
         _from_row(row, reader, metadata.manifests[row.id], hurt)
