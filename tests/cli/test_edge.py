@@ -59,7 +59,7 @@ def test_what_a_message_quotes_cannot_steer_the_terminal(program: Program) -> No
 
 
 @pytest.mark.parametrize(
-    "raised", ["ValueError('odd')", "OSError(28, 'No space left')", "MemoryError()", "RecursionError"]
+    "raised", ["ValueError('odd')", "FileNotFoundError(2, 'No such file')", "MemoryError()", "RecursionError"]
 )
 def test_a_mistake_of_ours_is_one_line_and_a_private_report(program: Program, tmp_path: Path, raised: str) -> None:
     done = ended(program(f"secret = 'VALUE'\nraise {raised}"), TMPDIR=str(tmp_path))
@@ -71,6 +71,23 @@ def test_a_mistake_of_ours_is_one_line_and_a_private_report(program: Program, tm
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
     assert "Traceback" in report.read_text()
     assert "VALUE" not in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("OSError(28, 'No space left')", "no space left on device"),
+        ("OSError(5, 'Input/output error', '/a/module.py')", "/a/module.py: input/output error"),
+        ("OSError(24, 'Too many', b'/a\\x1b')", "/a\\x1b: too many open files"),
+    ],
+)
+def test_what_the_machine_fails_at_is_no_mistake_of_ours(
+    program: Program, tmp_path: Path, raised: str, said: str
+) -> None:
+    done = ended(program(f"raise {raised}"), TMPDIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == f"vaultpy: {said}"
+    assert not list(tmp_path.glob("vaultpy-report*"))
 
 
 def test_a_report_that_cannot_be_written_is_said(program: Program, tmp_path: Path) -> None:

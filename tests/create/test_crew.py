@@ -127,6 +127,18 @@ def test_a_worker_that_cannot_start_is_said_by_the_run(machine: Machine, monkeyp
     assert "worker process cannot start" in caught.value.message and "readers" in (caught.value.hint or "")
 
 
+def test_a_line_to_a_worker_that_the_system_fails_is_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_workers(monkeypatch, 1)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    monkeypatch.setattr(wire.Connection, "send_bytes", fail)
+    with pytest.raises(VaultpyError, match="worker process cannot be reached: no buffer space available"):
+        machine.create()
+    assert not children()
+
+
 def test_a_worker_that_ends_before_it_is_told_anything_is_said_by_the_run(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_a_limit_holds_for_all_writers_so_no_process_has_a_store_of_its_own(
     made = restore(reader, site.machine.newest(), os.fsencode(tmp_path / "back"), options, lambda event: None)
     assert made.failed == ()
     assert sum(taken) >= sum(one.size for one in limited.list("blobs/")) / 2
+
+
+@pytest.mark.parametrize("call", ["send_bytes", "recv_bytes"])
+def test_a_line_that_the_system_fails_is_said(
+    give_back: Callable[[int], tuple[Restored, Path]], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    monkeypatch.setattr(Connection, call, fail)
+    with pytest.raises(VaultpyError, match="writer process cannot be reached: no buffer space available"):
+        give_back(2)
 
 
 def test_damage_is_told_by_processes_as_by_threads(

@@ -310,7 +310,8 @@ def _be_program(argv: tuple[str, ...], environment: dict[str, str], out: Path, e
         os.environ.update(environment)
         import tempfile
 
-        tempfile.tempdir = None
+        # Else Python first tries the folder, by a file of its own, which is not ours to remove.
+        tempfile.tempdir = environment.get("TMPDIR")
         for path, number in ((out, 1), (err, 2)):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(fd, number)

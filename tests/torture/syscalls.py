@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import subprocess
 import tempfile
@@ -91,7 +92,7 @@ def run_traced(stage: Stage, options: Sequence[str]) -> Ran:
         os.close(may_go)
         os.close(waits)
         os.close(is_ready)
-        os.read(go, 1)
+        select.select([go], [], [])  # not by a read, which might be the one that is to fail
         os.close(go)
 
     def trace(pid: int) -> None:

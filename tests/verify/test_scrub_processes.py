@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import random
 import signal
 from array import array
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,22 @@ def test_processes_find_what_threads_find(store: LocalStore, identity: X25519Ide
     assert found[2].lost is not None
     assert [places[1].raw_offset] == [place.raw_offset for place in found[3].bad]
     assert found[4].why == f"the blob has no raw byte {1 << 40}"
+
+
+@pytest.mark.parametrize("call", ["send_bytes", "recv_bytes"])
+def test_a_line_that_the_system_fails_is_said(
+    store: LocalStore, identity: X25519Identity, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    job = put_blob(store, identity, 1)
+    monkeypatch.setattr(Connection, call, fail)
+    with (
+        pytest.raises(VaultpyError, match="verifying process cannot be reached: no buffer space available"),
+        Crew() as crew,
+    ):
+        list(scrub(store, [identity], [job], crew))
 
 
 @pytest.mark.parametrize("beyond", [0, 1, 5_000_000])

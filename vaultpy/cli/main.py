@@ -5,6 +5,7 @@ Nothing heavy is imported before the handlers stand, so not even an early Ctrl-C
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -55,6 +56,9 @@ def _guarded(arguments: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 1  # whoever read along has gone: there is no one to tell
+    except OSError as error:
+        _machine_failed(error)
+        return 1
     except Exception as error:  # noqa: BLE001  the edge: what gets here is a mistake of ours, and no traceback may show
         _internal_error(error)
         return 1
@@ -71,6 +75,24 @@ def _complain(message: str, hint: str | None = None) -> None:
         sys.stderr.flush()
     except OSError:
         let_go(sys.stderr)  # no one is listening: the exit code has to say it
+
+
+def _machine_failed(error: OSError) -> None:
+    """Say what the system said, where the machine is at fault: a disk may fail at a call that nobody expects to, the reading
+    of a module of ours for one.  Any other error is a mistake of ours."""
+    if error.errno not in _MACHINE:
+        _internal_error(error)
+        return
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    _complain(f"{place}{os.strerror(error.errno).lower()}", "look at the disk, its log, and this system's limits")
+
+
+_MACHINE = frozenset(
+    {
+        *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
+    }
+)
 
 
 def _internal_error(error: BaseException) -> None:

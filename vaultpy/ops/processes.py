@@ -80,6 +80,12 @@ def end_of(kind: str, process: subprocess.Popen[bytes]) -> str:
     return f"{kind} process {how} before it was done"
 
 
+def unreachable(kind: str, error: OSError) -> VaultpyError:
+    """What it means that a line to a process fails though nobody let go of it: the system has no memory for what is on it."""
+    why = (error.strerror or str(error)).lower()
+    return VaultpyError(f"{kind} process cannot be reached: {why}", hint="nothing finished is lost; try it again")
+
+
 def _command(module: str, fd: int) -> list[str]:
     # The child imports from where we did, and never from the directory that we happen to be in (-P).
     start = f"import sys; sys.path[:] = {sys.path!r}; from {module} import run; run({fd})"

@@ -91,7 +91,7 @@ class Placer:
             os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError as error:
             self._discard(dir_fd, temporary)
-            raise translate(name, error) from error
+            raise translate(error) from error
         except BaseException:
             self._discard(dir_fd, temporary)
             raise
@@ -117,7 +117,7 @@ class Placer:
             os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError as error:
             self._discard(dir_fd, temporary)
-            raise translate(name, error) from error
+            raise translate(error) from error
         except BaseException:
             self._discard(dir_fd, temporary)
             raise
@@ -141,7 +141,7 @@ class Placer:
             except FileExistsError:  # somebody guessed it
                 self._prefix = _new_prefix(self._random)
             except OSError as error:
-                raise translate(temporary, error) from error
+                raise translate(error) from error
 
     def _learn(self, folder: Folder, fd: int, made: int) -> bool:
         found = os.fstat(fd)

@@ -89,7 +89,7 @@ class TargetTree:
         """A new empty file, only for us (0600): its descriptor, for the caller to close, and its temporary name, which is
         the one given if nobody has that."""
         if temporary is not None:
-            with _failing(self.root, temporary), contextlib.suppress(FileExistsError):
+            with _failing(), contextlib.suppress(FileExistsError):
                 return os.open(temporary, _CREATE, 0o600, dir_fd=dir_fd), temporary
         return self._make(lambda name: os.open(name, _CREATE, 0o600, dir_fd=dir_fd))
 
@@ -116,7 +116,7 @@ class TargetTree:
     def commit(self, dir_fd: int, temporary: bytes, name: bytes) -> None:
         """Give something its own name, in one step, in place of what had it; only a directory is not replaced."""
         check_name(name)
-        with _failing(name):
+        with _failing():
             os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
     def link(self, dir_fd: int, name: bytes, source_fd: int, source_name: bytes, made: Identity) -> None:
@@ -132,10 +132,10 @@ class TargetTree:
 
         temporary = self._make(join)[1]
         try:
-            with _failing(source_name):
+            with _failing():
                 found = os.stat(temporary, dir_fd=dir_fd, follow_symlinks=False)
             if identity(found) != made:
-                raise TargetError(f"{os.fsdecode(source_name)}: somebody replaced it, so it gets no second name")
+                raise TargetError(f"somebody replaced {os.fsdecode(source_name)}, of which it is another name")
             self.commit(dir_fd, temporary, name)
         finally:
             # Where the name is the same file's already, rename does nothing and leaves both.
@@ -143,7 +143,7 @@ class TargetTree:
 
     def discard(self, dir_fd: int, temporary: bytes) -> None:
         """Take away a temporary name, if it is still there."""
-        with _failing(temporary), contextlib.suppress(FileNotFoundError):
+        with _failing(), contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=dir_fd)
 
     def is_empty(self) -> bool:
@@ -194,7 +194,7 @@ class TargetTree:
     def _make(self, make: Callable[[bytes], _Made]) -> tuple[_Made, bytes]:
         while True:
             name = TEMPORARY + self._random(8).hex().encode()
-            with _failing(self.root), contextlib.suppress(FileExistsError):
+            with _failing(), contextlib.suppress(FileExistsError):
                 return make(name), name
 
 
@@ -214,11 +214,11 @@ def open_existing(dir_fd: int, name: bytes, expected: Identity, *, write: bool =
     """
     check_name(name)
     flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with _failing(name):
+    with _failing():
         fd = open_unseen(name, flags, dir_fd)  # an access time that was given back is to stay
     if identity(os.fstat(fd)) != expected or expected[2] != stat.S_IFREG:
         os.close(fd)
-        raise TargetError(f"{os.fsdecode(name)}: somebody replaced it meanwhile")
+        raise TargetError("somebody replaced it meanwhile")
     return fd
 
 
@@ -285,19 +285,21 @@ def identity(found: os.stat_result) -> Identity:
 
 @contextlib.contextmanager
 def _failing(*parts: bytes) -> Iterator[None]:
+    """`parts`: the path, where it is a directory's; of a file only the caller knows more than a temporary name."""
     try:
         yield
     except OSError as error:
-        raise translate(os.path.join(b"", *parts), error) from error
+        raise translate(error, os.path.join(b"", *parts)) from error
 
 
-def translate(path: bytes, error: OSError) -> TargetError:
-    """What the system said about a path of the target, as the error that says the same."""
-    shown = os.fsdecode(path)
+def translate(error: OSError, path: bytes = b"") -> TargetError:
+    """What the system said about a path of the target, as the error that says the same; without a path, its message has
+    none either.  A TargetFull's never has: it is about all of the target."""
     if error.errno in _FULL:
-        return TargetFull(f"{shown}: {explain(error)}", hint="make room and run the restore again")
+        return TargetFull(explain(error), hint="make room and run the restore again")
+    shown = f"{os.fsdecode(path)}: " if path else ""
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return TargetError(
-            f"{shown}: a link or file is where a directory must be", hint="move it away, or restore elsewhere"
+            f"{shown}a link or file is where a directory must be", hint="move it away, or restore elsewhere"
         )
-    return TargetError(f"{shown}: {explain(error)}")
+    return TargetError(f"{shown}{explain(error)}")

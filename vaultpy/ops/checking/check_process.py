@@ -19,7 +19,7 @@ from vaultpy.age import Identity, parse_identity
 from vaultpy.errors import VaultpyError
 from vaultpy.index.examine import Examined, Rules, Unproven, examine
 from vaultpy.ops.checking.inspect import Job, Seen, inspect
-from vaultpy.ops.processes import end_of, release, start_process
+from vaultpy.ops.processes import end_of, release, start_process, unreachable
 from vaultpy.store.base import Store
 from vaultpy.store.open import open_store
 
@@ -51,6 +51,8 @@ class CheckProcess:
             self._connection.send_bytes(pickle.dumps(about))
         except ConnectionError:
             raise self._ended() from None
+        except OSError as error:
+            raise unreachable("verifying", error) from error
 
     def ask(self, task: Job | bytes) -> Seen | Examined:
         """As `inspect`, or `examine`, there."""
@@ -59,6 +61,8 @@ class CheckProcess:
             answer: Answer = pickle.loads(self._connection.recv_bytes())
         except (EOFError, ConnectionError):
             raise self._ended() from None
+        except OSError as error:
+            raise unreachable("verifying", error) from error
         if isinstance(answer, (VaultpyError, Unproven)):
             raise answer
         return answer

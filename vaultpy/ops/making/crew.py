@@ -20,7 +20,7 @@ from vaultpy.errors import VaultpyError
 from vaultpy.ops.making.put import POLL_SECONDS
 from vaultpy.ops.making.seal import Sealer
 from vaultpy.ops.making.wire import Batch, Failed, Setup, Verdict, Wire
-from vaultpy.ops.processes import end_of, most_processes, release, start_process, usable_cores
+from vaultpy.ops.processes import end_of, most_processes, release, start_process, unreachable, usable_cores
 from vaultpy.source.batch import BatchReader, Group, Part
 
 START_FILES = 500
@@ -240,6 +240,8 @@ class _Worker:
             self._hearing.join(_END_SECONDS)
             self.raise_failure()
             raise VaultpyError(self._ended()) from None
+        except OSError as error:
+            raise unreachable("worker", error) from error
 
     def _hear(self) -> None:
         try:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from vaultpy.age import Identity
-from vaultpy.errors import DamageError, TargetError, UsageError
+from vaultpy.errors import DamageError, TargetError, TargetFull, UsageError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.at import FileAt, Moment
 from vaultpy.index.needed import (
@@ -102,6 +102,7 @@ def restore(reader: Reader, entry: Entry, target: bytes, options: RestoreOptions
         foretell(reader, manifest, moment, directories, on_event, all_of_it=not options.paths)
         if options.dry_run and not os.path.isdir(target):
             return _all_new(moment, manifest.snapshot)
+        stack.enter_context(_full_at(target))
         tree = stack.enter_context(TargetTree(target))
         extras = None
         if options.delete and not tree.is_empty():
@@ -113,6 +114,15 @@ def restore(reader: Reader, entry: Entry, target: bytes, options: RestoreOptions
         on_event(StepBegan(f"restore of {entry.id}", *totals(moment)))
         run.apply(Task(reader.at.store, opened.identity, target, options.apply), on_event)
         return run.result(manifest.snapshot)
+
+
+@contextlib.contextmanager
+def _full_at(target: bytes) -> Iterator[None]:
+    """Say which target it is that has no room."""
+    try:
+        yield
+    except TargetFull as error:
+        raise TargetFull(f"{os.fsdecode(target)}: {error.message}", hint=error.hint) from error
 
 
 def _want(moment: Moment, directories: Tree, paths: Sequence[bytes]) -> None:

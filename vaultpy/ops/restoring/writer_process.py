@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 from vaultpy.age import parse_identity
 from vaultpy.errors import VaultpyError
-from vaultpy.ops.processes import end_of, release, start_process
+from vaultpy.ops.processes import end_of, release, start_process, unreachable
 from vaultpy.ops.restoring.fetch import Fetcher
 from vaultpy.ops.restoring.share import Outcome, Share
 from vaultpy.ops.restoring.write import Writer
@@ -47,7 +47,11 @@ class WriterProcess:
     def __init__(self, setup: Setup) -> None:
         self._process, fd = start_process("writer", __name__, environment=_ENVIRONMENT)
         self._connection = Connection(fd)
-        self._send(pickle.dumps(setup))
+        try:
+            self._send(pickle.dumps(setup))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def write(self, share: Share) -> Outcome:
         """As Writer.write."""
@@ -56,10 +60,12 @@ class WriterProcess:
             answer = self._connection.recv_bytes()
         except (EOFError, ConnectionError):
             raise self._ended() from None
+        except OSError as error:
+            raise unreachable("writer", error) from error
         if answer[:1] == _GOOD:
             return Outcome._make(marshal.loads(answer[1:]))
-        error: VaultpyError = pickle.loads(answer[1:])
-        raise error
+        failure: VaultpyError = pickle.loads(answer[1:])
+        raise failure
 
     def __enter__(self) -> WriterProcess:
         return self
@@ -73,6 +79,8 @@ class WriterProcess:
             self._connection.send_bytes(data)
         except ConnectionError:
             raise self._ended() from None
+        except OSError as error:
+            raise unreachable("writer", error) from error
 
     def _ended(self) -> VaultpyError:
         return VaultpyError(end_of("writer", self._process), hint="run the restore again; it goes on")

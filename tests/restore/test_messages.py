@@ -1,0 +1,59 @@
+"""What a restore says of what it could not write: whole paths, and no names that are only ours."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from restoring import Site
+
+from vaultpy.errors import TargetFull
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a mebibyte."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    place = tmp_path / "small"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("mounting is not allowed: " + done.stderr.decode().strip())
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
+def short_files(site: Site) -> Iterator[None]:
+    """No file may be longer than a mebibyte, now that the machine is made."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_target_is_named(site: Site, small: Path) -> None:
+    site.target = small / "target"
+    with pytest.raises(TargetFull) as caught:
+        site.restore()
+    assert caught.value.message == f"{site.target}: no space left on device"
+    assert caught.value.hint == "make room and run the restore again"
+
+
+@pytest.mark.usefixtures("short_files")
+def test_what_cannot_be_written_is_named_once_and_why(site: Site) -> None:
+    made = site.restore()
+    assert made.failed == ((os.fsencode(site.machine.tree / "large"), "file too large"),)
+
+
+def test_what_is_in_the_way_is_named(site: Site) -> None:
+    (site.back / "folder0/file0/inner").mkdir(parents=True)
+    made = dict(site.restore().failed)
+    assert made[os.fsencode(site.machine.tree / "folder0/file0")] == "is a directory"
