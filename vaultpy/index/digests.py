@@ -34,6 +34,10 @@ class Group(enum.IntEnum):
     """A directory."""
     USED = 6
     """A directory; is among FOLDER, added before."""
+    ENTRY = 7
+    """A directory and a name in it, that stand for a directory."""
+    NAMED = 8
+    """What a directory says is its entry; is among ENTRY, added at any time."""
 
 
 MOST_PARTS = 128
@@ -85,7 +89,7 @@ def _agrees(file: IO[bytes]) -> bool:
             known[group].update(values)
             if group in _DISTINCT and len(known[group]) != count + len(values):
                 return False
-    return True
+    return known[Group.ENTRY].issuperset(known[Group.NAMED])
 
 
 def _read(file: IO[bytes]) -> Iterator[tuple[Group, array[int]]]:

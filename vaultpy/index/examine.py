@@ -76,6 +76,7 @@ def _note_records(found: Examined, records: Plain) -> None:
     found.add(Group.FILE, map(hash, records.present("id")))
     found.add(Group.PATH, map(hash, records.present("path")))
     found.add(Group.USED, map(hash, set(records.present("folder"))))
+    found.add(Group.ENTRY, map(hash, records.entries()))
     _note_chunks(found, records.present("hash"), records.present("size"))
     found.add(Group.NEEDED, map(xor, map(hash, records.present("ref")), map(int, records.present("held"))))
 
@@ -83,9 +84,13 @@ def _note_records(found: Examined, records: Plain) -> None:
 def _note_between(found: Examined, rest: bytes) -> None:
     """What stands in lines that are no part of plain records."""
     files, chunks = _FILE.findall(rest), _CHUNK.findall(rest)
-    found.add(Group.FILE, (hash(id) for id, _ in files))
-    found.add(Group.PATH, (hash(path) for _, path in files))
-    found.add(Group.FOLDER, map(hash, _FOLDER.findall(rest)))
+    found.add(Group.FILE, (hash(id) for id, _, _ in files))
+    found.add(Group.PATH, (hash(path) for _, path, _ in files))
+    found.add(Group.ENTRY, (hash(path) for _, path, kind in files if kind == b"2"))
+    folders = _FOLDER.findall(rest)
+    found.add(Group.FOLDER, (hash(id) for id, _, _ in folders))
+    # Of the root, which is in no directory, the entry is in itself.
+    found.add(Group.NAMED, (hash(b"X'%s',%s" % (parent or id, name)) for id, parent, name in folders))
     _note_chunks(found, [hash for hash, _ in chunks], [size for _, size in chunks])
     for line in _BLOB.findall(rest):
         uuid, _, blob, raw_size, _ = parse_line(line)[1]
@@ -149,9 +154,11 @@ _OF_FILES = (
     b"INSERT INTO access_times ",
 )
 _ATTACHED = re.compile(rb"^INSERT INTO (?:file_chunks|xattrs|access_times) ", re.MULTILINE)
-_FILE = re.compile(rb"INSERT INTO files VALUES \(X'([^']{32})',(X'[^']{32}',X'[^']*')")
+_FILE = re.compile(rb"INSERT INTO files VALUES \(X'([^']{32})',(X'[^']{32}',X'[^']*'),([^,]+),")
 _CHUNK = re.compile(rb"INSERT INTO chunks VALUES \(X'([^']{64})',([0-9]{1,18}),")
-_FOLDER = re.compile(rb"INSERT INTO directories VALUES \(X'([^']{32})'")
+_FOLDER = re.compile(
+    rb"INSERT INTO directories VALUES \(X'([^']{32})',X'[^']{32}',(?:NULL|X'([^']{32})'),(X'[^']*')\);\n"
+)
 _BLOB = re.compile(rb"INSERT INTO blobs VALUES .*\n")
 _REF = re.compile(rb"INSERT INTO (?:files VALUES \((?:[^,]*,){15}|file_chunks VALUES \([^,]*,[^,]*,)X'([^']{64})'")
 """The chunk that a file's line names, or the line of one of its chunks."""

@@ -12,14 +12,16 @@ from array import array
 from binascii import unhexlify
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import compress, groupby
-from operator import add
+from itertools import compress, groupby, repeat
+from operator import add, eq
 
-from vaultpy.model import CHUNK_LIMIT, Places
+from vaultpy.model import CHUNK_LIMIT, Kind, Places
 
 HEX = b"0123456789ABCDEF"
 
 Column = list[bytes | None]
+
+_DIRECTORY = b"%d" % Kind.DIRECTORY
 
 # Numbers of 64 bits, but for some at the very end of their range.
 _INT = rb"(?:-?[1-8][0-9]{0,18}|0|-?9[0-9]{0,17})"
@@ -32,12 +34,12 @@ _CHUNK = (
 )
 
 # A file whose chunk's line is right before it, then `hash` and `size` are that line's; one of a chunk that was named before
-# (`held`, `ref`); or something without content (`empty`).
+# (`held`, `ref`); or something without content (`empty`, its kind).
 _FILE = rb",".join(
     (
         rb"files VALUES \(X'(?P<id>(?P<run>[^']{24})[^']{8})'",
         rb"(?P<path>X'(?P<folder>[^']{32})',X'(?P<name>[^']{2,510})')",
-        rb"(?(hash)1,(?P=size)|(?:(?P<empty>[13456]),0|1,(?P<held>[1-9][0-9]{0,6})))",
+        rb"(?(hash)1,(?P=size)|(?:(?P<empty>[1-6]),0|1,(?P<held>[1-9][0-9]{0,6})))",
         *(_INT, rb"(?:%s|NULL)" % _INT, _INT, _INT, _INT),
         rb"(?P<owner>[0-9]{1,4},[-0-9]{1,20},[-0-9]{1,20},[^,]{1,600},[^,]{1,600})",
         rb"(?(hash)X'(?P=hash)'|(?(empty)NULL|X'(?P<ref>[^']{64})'))",
@@ -68,6 +70,10 @@ class Plain:
         """What there is in a column; see `expression` for the names."""
         column = self._columns[name]
         return [value for value in column if value is not None] if None in column else column  # type: ignore[return-value]
+
+    def entries(self) -> Iterator[bytes]:
+        """The paths of those that stand for a directory."""
+        return compress(self._columns["path"], map(eq, self._columns["empty"], repeat(_DIRECTORY)))  # type: ignore[arg-type]
 
     def only(self, chosen: Sequence[bool]) -> Plain:
         """The records that are chosen."""

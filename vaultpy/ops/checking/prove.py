@@ -25,7 +25,7 @@ from vaultpy.index.examine import Unproven
 from vaultpy.index.homes import homes_at
 from vaultpy.index.inventory import Inventory
 from vaultpy.index.load import Expected, apply_export
-from vaultpy.index.sound import check_sound
+from vaultpy.index.sound import check_sound, leave_entries
 from vaultpy.index.thin import Thinner, examine_here, whole_lines
 from vaultpy.index.touched import Touched
 from vaultpy.manifest import Manifest
@@ -155,6 +155,7 @@ class _Prover:
             thinner = Thinner(digests, inventory.add_columns, find, examine_all)
             lines = thinner.lines(self._read(self._refs[0]), touched, expected.seq)
             apply_export(scratch, lines, expected, source_id=source_id, whole=True, close_seq=None)
+            leave_entries(scratch, source_id)
         self._left_out = thinner.files
         return 1
 
