@@ -5,8 +5,8 @@
 What is left out is a file of one chunk or none, with its chunk, that has nothing to do with the changes that stand on the
 export.  It is proven by itself (`plain.py`, `examine.py`), and together with everything else by digests: ids, paths and
 chunks are there once; the directory and the chunk that a file names are there, before it; each directory has its entry in
-the one above (`sound.leave_entries`).  So what loading and judging all
-of it would find wrong is found wrong in what remains, or the export is Unproven: then only reading it in full can tell.
+the one above (`sound.leave_entries`).  So what loading and judging all of it would find wrong is found wrong in what remains,
+or the export is Unproven: then only reading it in full can tell.
 """
 
 from __future__ import annotations
