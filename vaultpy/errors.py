@@ -104,6 +104,10 @@ class IndexDamaged(IndexDatabaseError):
     """The index is there and is none that can be read: it can be made anew from the store."""
 
 
+class IndexChanged(IndexDatabaseError):
+    """What is being read in the index was dropped or moved there meanwhile: what was read so far is not all of it."""
+
+
 class OtherVersion(IndexDatabaseError):
     """The index is of another version of vaultpy, and may only be read here."""
 

@@ -132,6 +132,11 @@ class Index:
     def in_transaction(self) -> bool:
         return self._raw.in_transaction
 
+    @property
+    def version(self) -> int:
+        """Another number as soon as another process has written; which one means nothing."""
+        return int(self.value("PRAGMA data_version"))
+
     def close(self) -> None:
         self.let_go()
         with _translated(self.path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from vaultpy.errors import IndexChanged
 from vaultpy.index.at import FILE_COLUMNS, FileAt, Moment
 from vaultpy.index.ids import COUNTER_BITS
 from vaultpy.model import BlobHash, ChunkPlace, Kind
@@ -143,7 +144,7 @@ def leader_of(moment: Moment, file_id: int) -> int:
 
 def chunk_hash(moment: Moment, chunk_id: int) -> bytes:
     """The hash of a chunk."""
-    return bytes(moment.index.value("SELECT hash FROM chunks WHERE id = ?", (chunk_id,)))
+    return bytes(_still(moment, moment.index.row("SELECT hash FROM chunks WHERE id = ?", (chunk_id,)))[0])
 
 
 def drop_piece(moment: Moment, file_id: int, chunk: ChunkOf) -> None:
@@ -202,7 +203,7 @@ def piece_count(moment: Moment, file_id: int) -> int:
 
 def file_of(moment: Moment, file_id: int) -> FileAt:
     """One wanted file."""
-    return FileAt._make(moment.index.row(f"{_WHOLE_ROW} WHERE f.id = ?", (file_id,)))
+    return FileAt._make(_still(moment, moment.index.row(f"{_WHOLE_ROW} WHERE f.id = ?", (file_id,))))
 
 
 def folders_deepest_first(moment: Moment, depth: Callable[[int], int]) -> Iterator[FileAt]:
@@ -251,6 +252,13 @@ def flagged(moment: Moment) -> Iterator[FileAt]:
     """What has file flags, there already or not."""
     sql = f"{_WHOLE_ROW} WHERE f.flags AND f.id IN (SELECT id FROM temp.as_snapshot) ORDER BY f.id"
     return map(FileAt._make, moment.index.each(sql))
+
+
+def _still(moment: Moment, row: Any) -> Any:
+    """A row that was there before.  Raises IndexChanged where it is no more."""
+    if row is None:
+        raise IndexChanged(f"index {moment.index.path} changed while it was read", hint="run it again")
+    return row
 
 
 def _want(moment: Moment, rows: str, *, plain: bool) -> None:

@@ -97,7 +97,7 @@ def open_files(reader: Reader, entry: Entry, paths: Sequence[bytes]) -> Iterator
     UsageError for a path that names nothing.
     """
     manifest, identities = _believed(reader, entry)
-    with open_moment(reader, manifest, identities) as moment:
+    with open_moment(reader, manifest, identities, contents=False) as moment:
         tree = read_tree(moment)
         choose_below(moment, tree, paths)
         found = chosen_by_directory(moment, tree.in_order())

@@ -13,7 +13,14 @@ from pathlib import Path
 import blake3
 
 from vaultpy.age import Identity
-from vaultpy.errors import DamageError, IndexDatabaseError, ObjectNotFound, StoreContradiction
+from vaultpy.errors import (
+    DamageError,
+    IndexChanged,
+    IndexDatabaseError,
+    ObjectNotFound,
+    StoreContradiction,
+    UsageError,
+)
 from vaultpy.export import read_export
 from vaultpy.index.at import Moment
 from vaultpy.index.db import Index, create_scratch
@@ -38,28 +45,50 @@ _GET_PIECE = 8 * 1024 * 1024
 
 
 @contextlib.contextmanager
-def open_moment(reader: Reader, manifest: Manifest, identities: Sequence[Identity]) -> Iterator[Moment]:
-    """The rows of a believed manifest's snapshot.
+def open_moment(
+    reader: Reader, manifest: Manifest, identities: Sequence[Identity], *, contents: bool = True
+) -> Iterator[Moment]:
+    """The rows of a believed manifest's snapshot; `contents`: also where the chunks lie, which names can do without.
 
     The host's own index is taken where it knows the snapshot as whole: it wrote the exports from these very rows.  Not
     where a chunk was stored anew since: the index has one home of each, and the one that this snapshot names is in its
-    exports.
+    exports.  Raises IndexChanged in the end where either happened meanwhile: then what was read is not all.
     """
-    own = _own_moment(reader.index, manifest) if reader.index else None
+    version = reader.index.version if reader.index else None
+    own = _own_moment(reader.index, manifest, contents) if reader.index else None
     if own is not None:
-        yield own
+        # Runs are not kept waiting by who reads, so they may have dropped rows, or moved chunks from blob to blob.
+        try:
+            yield own
+        except UsageError:  # of a path that is not found, because it has gone from the index
+            check_unchanged(reader, manifest, own, contents=contents)
+            raise
+        if own.index.version != version:
+            check_unchanged(reader, manifest, own, contents=contents)
         return
     with scratch_folder() as folder, create_scratch(folder / "scratch.sqlite") as scratch:
         scratch.run("PRAGMA journal_mode = OFF")
         yield load_snapshot(scratch, reader.at.store, manifest, identities)
 
 
-def _own_moment(index: Index, manifest: Manifest) -> Moment | None:
+def check_unchanged(reader: Reader, manifest: Manifest, moment: Moment, *, contents: bool = True) -> None:
+    """Raise IndexChanged where the rows are those of the host's own index, and not the snapshot's as it was published any
+    more; if they still are, all that was read of them until now was right."""
+    if reader.index is moment.index and _own_moment(moment.index, manifest, contents) is None:
+        raise IndexChanged(
+            f"index {moment.index.path} changed while snapshot {manifest.snapshot} was read from it",
+            hint="what came of it is not all; run it again",
+        )
+
+
+def _own_moment(index: Index, manifest: Manifest, contents: bool) -> Moment | None:
     row = find_snapshot(index, manifest.snapshot)
     if row is None or row.state != State.COMPLETE:
         return None
     source_id = source_id_of(index, row.source)
-    if homes_at(index, source_id, row.seq) != _blobs_of(manifest) or has_moved(index, source_id, row.seq):
+    if contents and (
+        homes_at(index, source_id, row.seq) != _blobs_of(manifest) or has_moved(index, source_id, row.seq)
+    ):
         return None
     return Moment(index, source_id, row.seq)
 

@@ -52,10 +52,14 @@ class Archived:
 def write_tar(reader: Reader, entry: Entry, paths: tuple[bytes, ...], out: BinaryIO, on_event: OnEvent) -> Archived:
     """Write a snapshot, or what `paths` name of it, as a tar archive whose names are the absolute paths without the `/`.
 
-    Raises as `restore` does, and OSError where `out` takes no more.
+    Raises as `restore` does, IndexChanged where the index did meanwhile, and OSError where `out` takes no more.
     """
     opened, manifest = open_key(reader, read_manifest(reader, entry.id, None))
-    with open_moment(reader, manifest, [opened.identity]) as moment:
+    with (
+        # Outermost: what turns out to lack something in the end gets no end.
+        tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive,
+        open_moment(reader, manifest, [opened.identity]) as moment,
+    ):
         tree = read_tree(moment)
         if not choose(moment, tree, paths):
             raise UsageError(f"snapshot {entry.id}: nothing to write")
@@ -63,14 +67,13 @@ def write_tar(reader: Reader, entry: Entry, paths: tuple[bytes, ...], out: Binar
         settle(moment)
         on_event(StepBegan(f"archive of {entry.id}", *totals(moment)))
         archiver = _Archiver(moment, tree, Fetcher(reader.at.store, [opened.identity]), Archived())
-        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
-            reported = 0
-            for row in _folder_by_folder(moment, tree):
-                archiver.add(archive, row)
-                if archiver.done.size - reported >= REPORT_BYTES:
-                    reported = archiver.done.size
-                    on_event(StepAdvanced(archiver.done.files, reported))
-        return archiver.done
+        reported = 0
+        for row in _folder_by_folder(moment, tree):
+            archiver.add(archive, row)
+            if archiver.done.size - reported >= REPORT_BYTES:
+                reported = archiver.done.size
+                on_event(StepAdvanced(archiver.done.files, reported))
+    return archiver.done
 
 
 def write_file(reader: Reader, entry: Entry, path: bytes, out: BinaryIO) -> int:

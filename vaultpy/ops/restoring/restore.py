@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from vaultpy.age import Identity
-from vaultpy.errors import DamageError, TargetError, TargetFull, UsageError
-from vaultpy.events import OnEvent, StepAdvanced, StepBegan
+from vaultpy.errors import DamageError, IndexChanged, TargetError, TargetFull, UsageError
+from vaultpy.events import Noticed, OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.at import FileAt, Moment
 from vaultpy.index.needed import (
     folders_deepest_first,
@@ -33,7 +33,7 @@ from vaultpy.model import SnapshotId
 from vaultpy.ops.processes import most_processes, usable_cores
 from vaultpy.ops.reading.catalog import Entry
 from vaultpy.ops.reading.choose import Tree, choose, is_glob, read_tree
-from vaultpy.ops.reading.moment import open_moment
+from vaultpy.ops.reading.moment import check_unchanged, open_moment
 from vaultpy.ops.reading.reader import Reader, open_key, read_manifest
 from vaultpy.ops.restoring.basis import adopt_parts
 from vaultpy.ops.restoring.deal import Dealer, resolve_owners
@@ -93,12 +93,30 @@ def restore(reader: Reader, entry: Entry, target: bytes, options: RestoreOptions
     that the snapshot does not have.
     """
     opened, manifest = open_key(reader, read_manifest(reader, entry.id, None))
+    deleted: list[bytes] = []
+    try:
+        return _restore(reader, manifest, opened.identity, target, options, deleted, on_event)
+    except IndexChanged as error:
+        on_event(Noticed(f"{error.message}: going on by the exports in the store"))
+        return _restore(replace(reader, index=None), manifest, opened.identity, target, options, deleted, on_event)
+
+
+def _restore(
+    reader: Reader,
+    manifest: Manifest,
+    identity: Identity,
+    target: bytes,
+    options: RestoreOptions,
+    deleted: list[bytes],
+    on_event: OnEvent,
+) -> Restored:
+    """`deleted`: what went so far.  Raises IndexChanged where the index was read from, and not all came back."""
     with contextlib.ExitStack() as stack:
-        moment = stack.enter_context(open_moment(reader, manifest, [opened.identity]))
+        moment = stack.enter_context(open_moment(reader, manifest, [identity]))
         directories = read_tree(moment)
         _want(moment, directories, options.paths)
         if not totals(moment)[0]:
-            raise UsageError(f"snapshot {entry.id}: nothing to restore")
+            raise UsageError(f"snapshot {manifest.snapshot}: nothing to restore")
         foretell(reader, manifest, moment, directories, on_event, all_of_it=not options.paths)
         if options.dry_run and not os.path.isdir(target):
             return _all_new(moment, manifest.snapshot)
@@ -106,13 +124,15 @@ def restore(reader: Reader, entry: Entry, target: bytes, options: RestoreOptions
         tree = stack.enter_context(TargetTree(target))
         extras = None
         if options.delete and not tree.is_empty():
-            zone = Zone(_roots(manifest, opened.identity, options.paths), _own_places(reader))
+            zone = Zone(_roots(manifest, identity, options.paths), _own_places(reader))
             extras = Extras(moment, directories, tree, zone)
-        run = _Run(moment, Tally(moment, directories), tree, options, extras)
+            # It has noted every name: a name that had gone from the index would be one to delete.
+            check_unchanged(reader, manifest, moment)
+        run = _Run(moment, Tally(moment, directories), tree, options, extras, deleted)
         if options.dry_run:
             return run.plan(manifest.snapshot)
-        on_event(StepBegan(f"restore of {entry.id}", *totals(moment)))
-        run.apply(Task(reader.at.store, opened.identity, target, options.apply), on_event)
+        on_event(StepBegan(f"restore of {manifest.snapshot}", *totals(moment)))
+        run.apply(Task(reader.at.store, identity, target, options.apply), on_event)
         return run.result(manifest.snapshot)
 
 
@@ -165,13 +185,20 @@ class _Run:
     """One restore on its way."""
 
     def __init__(
-        self, moment: Moment, tally: Tally, tree: TargetTree, options: RestoreOptions, extras: Extras | None
+        self,
+        moment: Moment,
+        tally: Tally,
+        tree: TargetTree,
+        options: RestoreOptions,
+        extras: Extras | None,
+        deleted: list[bytes],
     ) -> None:
+        """`deleted`: the paths that went; more are added."""
         self._moment, self._tally, self._tree, self._options, self._extras = moment, tally, tree, options, extras
         self._owners = resolve_owners(owners(moment), options.apply.owner, OwnerNames())
         self._placer = Placer(options.apply)
         self._plan = Plan()
-        self._deleted: list[bytes] = []
+        self._deleted = deleted
 
     def plan(self, snapshot: SnapshotId) -> Restored:
         """What `apply` would do."""
