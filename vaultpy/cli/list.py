@@ -54,7 +54,7 @@ def list_snapshots(
     With --max-age, the sources that have nothing newer are named on standard error, and --quiet leaves out the list.
     """
     from vaultpy.ops.reading.catalog import read_catalog
-    from vaultpy.ops.reading.look import lost_snapshots, never_made, of_source, stale_sources
+    from vaultpy.ops.reading.look import broken_snapshots, lost_snapshots, never_made, of_source, stale_sources
 
     with open_for(run, identities, signers) as reader:
         catalog = read_catalog(reader)
@@ -63,11 +63,11 @@ def list_snapshots(
         if max_age and source is None:
             stale += never_made(reader, entries)
         checked = reader.trust is not None
-        lost = lost_snapshots(reader, catalog)
+        lost, broken = lost_snapshots(reader, catalog), broken_snapshots(reader, catalog)
     show = run.output.show if max_age is None else run.output.done
-    show([*map(entry_document, entries), *map(_broken_document, catalog.broken)], _table(entries, catalog.broken))
+    show([*map(entry_document, entries), *map(_broken_document, broken)], _table(entries, broken))
     _warn(run, catalog, entries, checked=checked, opened=reader.identities is not None)
-    _warn_lost(run, lost)
+    _warn_broken(run, broken, lost)
     for one in stale:
         run.output.warn(f"{one.source}: {_age(one, time.time_ns())}")
     if max_age and not entries:
@@ -86,13 +86,13 @@ def _warn(run: Run, catalog: Catalog, entries: Sequence[Entry], *, checked: bool
         run.output.note("names, tags and counts (?) are encrypted: an index or --identity FILE shows them")
     if not checked and entries:
         run.output.note("signatures were not checked: nothing here says whom to believe (--signer, or a configuration)")
-    for one in catalog.broken:
+
+
+def _warn_broken(run: Run, broken: Sequence[Broken], lost: Sequence[SnapshotId]) -> None:
+    for one in broken:
         run.output.warn(f"snapshot {one.id} is broken: {one.why}")
-
-
-def _warn_lost(run: Run, lost: Sequence[SnapshotId]) -> None:
-    for one in lost[:LOST_SHOWN]:
-        run.output.warn(f"snapshot {one} is in the index and not in the store")
+    for id in lost[:LOST_SHOWN]:
+        run.output.warn(f"snapshot {id} is in the index and not in the store")
     if len(lost) > LOST_SHOWN:
         run.output.warn(f"and {len(lost) - LOST_SHOWN} more that are not in the store")
 

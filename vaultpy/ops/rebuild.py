@@ -26,10 +26,9 @@ from vaultpy.index.sound import check_sound
 from vaultpy.manifest import About, Manifest, decode_about, open_manifest
 from vaultpy.model import ExportRef, SnapshotId, SnapshotState, SourceId
 from vaultpy.ops.reading.moment import add_source, check_blobs, checked_pieces
+from vaultpy.ops.reading.reader import fetch_manifest
 from vaultpy.ops.survey import list_metadata
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, verify
-from vaultpy.store import names
-from vaultpy.store.whole import get_document
 from vaultpy.vault import Vault
 
 _BESIDE = ("-journal", "-wal", "-shm")
@@ -113,13 +112,14 @@ def own_manifests(vault: Vault) -> tuple[list[Manifest], list[tuple[SnapshotId, 
     own = vault.host.signing_key.public_text()
     for snapshot in sorted(list_metadata(vault.store).manifests):
         try:
-            data = get_document(vault.store, names.manifest_name(snapshot))
-            signature = get_document(vault.store, names.signature_name(snapshot))
+            data, signature = fetch_manifest(vault.store, snapshot)
             # Nothing looks into what another signed: it may be of a newer format, and is none of this index's business.
             if verify(signature, data, MANIFEST_NAMESPACE) == own:
                 trust = Trust(frozenset([own]), False)
                 found.append(open_manifest(data, signature, vault.at.settings.id, snapshot, trust))
-        except (DamageError, ObjectNotFound) as error:
+        except ObjectNotFound:
+            continue  # removed since it was listed
+        except DamageError as error:
             unreadable.append((snapshot, error.message))
     return sorted(found, key=lambda one: (one.sequence, one.snapshot)), unreadable
 

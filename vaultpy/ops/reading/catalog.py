@@ -29,6 +29,9 @@ FUTURE_NS = 24 * 3600 * 1_000_000_000
 """A snapshot signed this much later than the store's clock says is flagged (rule 8)."""
 
 
+_PUBLISHED = (State.COMPLETE, State.UNCLEAN)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A snapshot as lists show it; times in nanoseconds.  `signed`: whether a known signer's signature was seen (None: the
@@ -64,7 +67,8 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a store holds: complete snapshots, oldest first; partial ones; what is broken; what the index alone knows.
+    """What a store holds: complete snapshots, oldest first; partial ones; what is broken, or was just then on its way in or
+    out (`look.broken_snapshots` tells which); what the index alone knows.
     `mended`: the snapshots that others repair and hide, each with the one that stands for it now."""
 
     entries: tuple[Entry, ...]
@@ -97,7 +101,8 @@ def read_catalog(reader: Reader) -> Catalog:
         tuple(_flag_order(one for one in ordered if one.state == SnapshotState.COMPLETE)),
         tuple(one for one in ordered if one.state == SnapshotState.PARTIAL),
         tuple(broken),
-        tuple(row.id for row in known.values() if row.id not in metadata.manifests and row.state != State.PUBLISHING),
+        # Of partial ones, too, the index knows before they are put.
+        tuple(row.id for row in known.values() if row.id not in metadata.manifests and row.state in _PUBLISHED),
         metadata,
         _standing(everything, ordered),
     )

@@ -17,7 +17,7 @@ from vaultpy.index.problems import read_problems
 from vaultpy.index.snapshots import find_snapshot, get_problems
 from vaultpy.manifest import About, Manifest, decode_about
 from vaultpy.model import Problem, SnapshotId
-from vaultpy.ops.reading.catalog import Catalog, Entry, describe_source, is_called, sources_of
+from vaultpy.ops.reading.catalog import Broken, Catalog, Entry, describe_source, is_called, sources_of
 from vaultpy.ops.reading.choose import choose_below, read_tree
 from vaultpy.ops.reading.moment import checked_pieces, open_moment
 from vaultpy.ops.reading.reader import Reader, about_identities, open_key, read_manifest
@@ -48,10 +48,31 @@ def of_source(catalog: Catalog, name: str | None) -> list[Entry]:
 
 def lost_snapshots(reader: Reader, catalog: Catalog) -> list[SnapshotId]:
     """Snapshots that the index knows, of which the store shows no manifest and no record that they were removed."""
-    removed: frozenset[SnapshotId] = frozenset()
-    with contextlib.suppress(StoreFormatError):  # a record of a newer format explains nothing to us
-        removed = list_marked(reader.at.store).snapshots if catalog.gone else removed
+    removed = _removed(reader) if catalog.gone else frozenset()
     return [one for one in catalog.gone if one not in removed]
+
+
+def broken_snapshots(reader: Reader, catalog: Catalog) -> list[Broken]:
+    """What was found broken and still is: not what had only its signature when it was listed because it was just being
+    published, or removed, which begins and ends with that."""
+    halves = {one.id for one in catalog.broken if one.id not in catalog.metadata.manifests}
+    removed = _removed(reader) if halves else frozenset()
+    return [
+        one
+        for one in catalog.broken
+        if one.id not in halves or not (one.id in removed or _has_manifest(reader, one.id))
+    ]
+
+
+def _removed(reader: Reader) -> frozenset[SnapshotId]:
+    """The snapshots of which some record says that they were removed."""
+    with contextlib.suppress(StoreFormatError):  # a record of a newer format explains nothing to us
+        return list_marked(reader.at.store).snapshots
+    return frozenset()
+
+
+def _has_manifest(reader: Reader, snapshot: SnapshotId) -> bool:
+    return reader.at.store.stat(names.manifest_name(snapshot)) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from vaultpy.ops.wrapped import read_wrapped_keys
 from vaultpy.signature import Trust, check_pin
 from vaultpy.state import Host, load_host, state_paths
 from vaultpy.store import names
+from vaultpy.store.base import Store
 from vaultpy.store.limit import FREE, Line
 from vaultpy.store.open import open_store
 from vaultpy.store.whole import get_document
@@ -79,13 +80,19 @@ def read_manifest(reader: Reader, snapshot: SnapshotId, trust: Trust | None) -> 
 
     Raises ObjectNotFound, DamageError, UntrustedSigner, StoreFormatError.
     """
-    store = reader.at.store
+    data, signature = fetch_manifest(reader.at.store, snapshot)
+    return open_manifest(data, signature, reader.at.settings.id, snapshot, trust)
+
+
+def fetch_manifest(store: Store, snapshot: SnapshotId) -> tuple[bytes, bytes]:
+    """The bytes of a snapshot's manifest and of its signature.  Raises ObjectNotFound, DamageError for half of it."""
     data = get_document(store, names.manifest_name(snapshot))
     try:
-        signature = get_document(store, names.signature_name(snapshot))
+        return data, get_document(store, names.signature_name(snapshot))
     except ObjectNotFound:
+        if store.stat(names.manifest_name(snapshot)) is None:
+            raise  # whoever removes takes the manifest first, then its signature, and was between our two questions
         raise DamageError(f"snapshot {snapshot} has no signature", hint="nothing proves who made it") from None
-    return open_manifest(data, signature, reader.at.settings.id, snapshot, trust)
 
 
 def open_key(reader: Reader, manifest: Manifest) -> tuple[OpenedStoreKey, Manifest]:
