@@ -13,6 +13,7 @@ from vaultpy.blob.frames import FrameBuilder, FrameCompressor
 from vaultpy.blob.writer import BlobWriter
 from vaultpy.chunker import hash_chunk
 from vaultpy.errors import DamageError
+from vaultpy.model import ChunkPlace
 from vaultpy.ops.restoring.fetch import Fetcher, Row
 from vaultpy.store.memory import MemoryStore
 from vaultpy.store.names import blob_name
@@ -108,3 +109,18 @@ def test_a_wrong_hash_is_damage_of_its_row_alone_wherever_the_frame_comes_from(b
         assert found[3] == FILES[3]
         assert found[5] == FILES[5]
         assert isinstance(found[4], DamageError)
+
+
+@pytest.mark.parametrize("more", [True, False])
+@pytest.mark.parametrize("what", ["gone", "cut", "changed"])
+def test_damage_names_its_object_once(blob: _Blob, what: str, more: bool) -> None:
+    data, modified = blob.store.objects[blob.name]
+    spoiled = data[:1_000_000] + bytes([data[1_000_000] ^ 1]) + data[1_000_001:]
+    blob.store.objects[blob.name] = (spoiled if what == "changed" else data[:1_000_000]), modified
+    if what == "gone":
+        del blob.store.objects[blob.name]
+    whys = [data.message for data in blob.fetch(12, 20, more=more) if isinstance(data, DamageError)]
+    with pytest.raises(DamageError) as caught:
+        blob.fetcher.chunk(blob.name, blob.size, ChunkPlace(hash_chunk(FILES[12]), 12 * 100_000, 100_000))
+    assert len(whys) == 8
+    assert {text.count(blob.name) for text in [*whys, caught.value.message]} == {1}

@@ -13,7 +13,7 @@ from typing import Any
 
 from vaultpy.age import Identity
 from vaultpy.blob.reader import BlobReader, Fetch, FrameInfo, cut_chunk, take_chunk
-from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreContradiction
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreContradiction, VaultpyError
 from vaultpy.model import ChunkPlace
 from vaultpy.ops.reading.older import find_version
 from vaultpy.store.base import Store
@@ -53,7 +53,7 @@ class Fetcher:
         damaged: list[tuple[Row, DamageError]] = []
         for row, data in self._fetch(name, size, rows, more):
             if isinstance(data, DamageError):
-                damaged.append((row, data))
+                damaged.append((row, _named(name, data)))
             else:
                 yield row, data
         if damaged:
@@ -69,7 +69,7 @@ class Fetcher:
                 frame = older.frame_at(row[0])
                 yield row, cut_chunk(frame, older.read_frame(frame), row[0], row[1], row[2])
             except DamageError as error:
-                yield row, error
+                yield row, _named(name, error)
 
     def _older_version(self, name: str, size: int) -> BlobReader | None:
         """The blob out of its versions; the last one that was looked for is remembered, found or not."""
@@ -83,7 +83,7 @@ class Fetcher:
         try:
             blob = self._blob(name, size)
         except _DAMAGE as error:
-            yield from _all_damaged(rows, name, error)
+            yield from _all_damaged(rows, error)
             return
         groups: list[_Group] = []
         end = -1
@@ -102,7 +102,7 @@ class Fetcher:
             yield from _cut(groups[0], self._last[2])
             del groups[0]
         if len(groups) == 1 and not more:
-            yield from _open_start(blob, name, groups[0])
+            yield from _open_start(blob, groups[0])
         else:
             yield from self._open_frames(blob, name, groups)
 
@@ -116,7 +116,7 @@ class Fetcher:
                     self._last = name, frame.index, raw
         except _DAMAGE as error:
             if len(groups) == 1:
-                yield from _all_damaged(groups[0][1], name, error)
+                yield from _all_damaged(groups[0][1], error)
                 return
             # One bad frame must not take its neighbours with it.
             for group in groups[done:]:
@@ -136,8 +136,8 @@ class Fetcher:
                 if len(self._frames) > KEPT_OPEN:
                     self._frames.popitem(last=False)
             return take_chunk(frame, raw, place)
-        except (ObjectNotFound, StoreContradiction) as error:
-            raise DamageError(f"object {name}: {error}") from error
+        except _DAMAGE as error:
+            raise _named(name, error) from error
 
     def _blob(self, name: str, size: int) -> BlobReader:
         blob = self._open.get(name)
@@ -163,13 +163,13 @@ def _open_blob(fetch: Fetch, name: str, size: int, identities: Sequence[Identity
         raise DamageError(f"object {name} is not for the store key: its header was changed") from error
 
 
-def _open_start(blob: BlobReader, name: str, group: _Group) -> Iterator[Fetched]:
+def _open_start(blob: BlobReader, group: _Group) -> Iterator[Fetched]:
     """As much of a frame as is wanted of it: one small file is not to cost what all that lies behind it does."""
     frame, rows = group
     try:
         raw = blob.read_start(frame, rows[-1][0] + rows[-1][1] - frame.raw_offset)
     except _DAMAGE as error:
-        yield from _all_damaged(rows, name, error)
+        yield from _all_damaged(rows, error)
         return
     yield from _cut(group, raw)
 
@@ -183,6 +183,12 @@ def _cut(group: _Group, raw: bytes) -> Iterator[Fetched]:
             yield row, error
 
 
-def _all_damaged(rows: Sequence[Row], name: str, error: Exception) -> Iterator[Fetched]:
-    damage = error if isinstance(error, DamageError) else DamageError(f"object {name}: {error}")
+def _all_damaged(rows: Sequence[Row], error: VaultpyError) -> Iterator[Fetched]:
+    damage = error if isinstance(error, DamageError) else DamageError(error.message, hint=error.hint)
     return ((row, damage) for row in rows)
+
+
+def _named(name: str, error: VaultpyError) -> DamageError:
+    """Damage that says in which object it is.  A blob's reader does not know that, and what a store says names it already."""
+    message = error.message if name in error.message else f"object {name}: {error.message}"
+    return DamageError(message, hint=error.hint)
