@@ -79,3 +79,17 @@ def test_a_rebuild_takes_over_what_verifications_found(machine: Machine) -> None
     rebuild_index(machine.vault, [], ignore)
     with machine.index() as index:
         assert [(one.read_at, one.damage, one.found_at) for one in damaged_objects(index)] == [(5, "changed", 7)]
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_an_export_that_was_cut_costs_a_rebuild_its_snapshots_and_no_run(machine: Machine, end: int) -> None:
+    machine.snapshot()
+    (export,) = (name for name in machine.objects(names.METADATA) if name.endswith("db.zst.age"))
+    data, modified = machine.memory.objects[export]
+    machine.memory.objects[export] = data[:end], modified
+    rebuilt = rebuild_index(machine.vault, [], ignore)
+    assert [(str(snapshot), "bytes, not" in why) for snapshot, why in rebuilt.unreadable] == [
+        (export.split("/")[1], True)
+    ]
+    machine.snapshot()
+    assert machine.comes_back()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vaultpy.age import Identity
 from vaultpy.durable import sync_folder
-from vaultpy.errors import DamageError, IndexDatabaseError, NoIdentity, ObjectNotFound
+from vaultpy.errors import DamageError, IndexDatabaseError, NoIdentity, ObjectNotFound, StoreContradiction
 from vaultpy.events import OnEvent, StepBegan
 from vaultpy.export import read_export
 from vaultpy.index.checks import all_checks, put_checks
@@ -141,7 +141,7 @@ def _fill(index: Index, vault: Vault, identities: Sequence[Identity]) -> Rebuilt
                         # Not later: another source's snapshots may have stored its chunks anew, and moved them.
                         check_sound(index, source_id)
             chains[manifest.source] = chain
-        except (DamageError, NoIdentity, ObjectNotFound) as error:
+        except (DamageError, NoIdentity, ObjectNotFound, StoreContradiction) as error:
             unreadable.append((manifest.snapshot, error.message))
             chains[manifest.source] = _Chain(seq=chain.seq)
             with index.transaction():
