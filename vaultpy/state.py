@@ -87,7 +87,10 @@ def load_host(paths: StatePaths, store: StoreId) -> Host | None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise ConfigError(f"host secrets {path} cannot be read: {error.strerror}") from error
+            raise ConfigError(
+                f"host secrets {path} cannot be read: {(error.strerror or str(error)).lower()}",
+                hint="run as the user that the state folder belongs to, and look at its disk",
+            ) from error
         except UnicodeDecodeError as error:
             raise _damaged(path) from error
         machine, host = _decode(text, path)
@@ -125,7 +128,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"state folder {folder} cannot be made: {error.strerror}", hint="set state in the config"
+            f"state folder {folder} cannot be made: {(error.strerror or str(error)).lower()}",
+            hint="set state in the config",
         ) from error
 
 

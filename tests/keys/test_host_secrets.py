@@ -11,7 +11,7 @@ import pytest
 
 from vaultpy.errors import ConfigError
 from vaultpy.model import StoreId
-from vaultpy.state import load_host, make_host, save_host, state_paths
+from vaultpy.state import load_host, make_folder, make_host, save_host, state_paths
 
 STORE = StoreId(UUID(int=1))
 
@@ -52,3 +52,16 @@ def test_a_copy_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     paths = state_paths(tmp_path / "state", tmp_path / "file" / "config.toml")
     assert not save_host(paths, STORE, make_host(os.urandom))
     assert load_host(state_paths(tmp_path / "state", tmp_path / "config.toml"), STORE) is not None
+
+
+def test_what_the_system_says_of_the_state_folder_is_said_in_our_words(tmp_path: Path) -> None:
+    paths = state_paths(tmp_path / "state", tmp_path / "config.toml")
+    paths.secrets.mkdir(parents=True)
+    with pytest.raises(ConfigError) as caught:
+        load_host(paths, STORE)
+    assert caught.value.message == f"host secrets {paths.secrets} cannot be read: is a directory"
+    assert caught.value.hint == "run as the user that the state folder belongs to, and look at its disk"
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as caught:
+        make_folder(tmp_path / "file" / "state")
+    assert caught.value.message == f"state folder {tmp_path}/file/state cannot be made: not a directory"
