@@ -104,7 +104,23 @@ def test_a_host_without_its_secrets_is_told_that_it_begins_anew(vaultpy: Any, co
 
 def test_damaged_secrets_are_a_problem(vaultpy: Any, config: Path) -> None:
     (Path(setting(config, "state")) / "host.json").write_text("{}")
-    assert ["damaged" in one for one in check(vaultpy, config, 1)["problems"]] == [True]
+    [problem] = check(vaultpy, config, 1)["problems"]
+    assert problem.endswith("host.json are damaged (bring the file back, or move it away to become a new host)")
+
+
+def test_a_state_folder_that_is_none_is_not_promised_to_be_made(vaultpy: Any, config: Path) -> None:
+    state = Path(setting(config, "state"))
+    shutil.rmtree(state)
+    state.touch()
+    said = check(vaultpy, config, 1)["problems"]
+    assert said[0] == f"state {state}: not a folder"
+    assert ["cannot be read: not a directory" in one for one in said] == [False, True]
+
+
+def test_a_state_folder_that_cannot_be_looked_at_is_a_problem(vaultpy: Any, config: Path) -> None:
+    name = "n" * 300
+    change(config, setting(config, "state"), f"/{name}")
+    assert check(vaultpy, config, 1)["problems"][0] == f"state /{name}: file name too long"
 
 
 def test_a_store_that_is_gone_or_another_is_a_problem(vaultpy: Any, config: Path, home: Path) -> None:

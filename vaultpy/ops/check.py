@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from vaultpy.chunker import implementation
 from vaultpy.config import Config, SourceConfig
@@ -54,6 +55,10 @@ def _problem(text: str) -> tuple[bool, str]:
     return True, text
 
 
+def _failure(error: VaultpyError) -> tuple[bool, str]:
+    return _problem(error.message + (f" ({error.hint})" if error.hint else ""))
+
+
 def _warning(text: str) -> tuple[bool, str]:
     return False, text
 
@@ -70,14 +75,25 @@ def _check_file(config: Config) -> Iterator[tuple[bool, str]]:
 
 def _check_state(config: Config) -> Iterator[tuple[bool, str]]:
     state = config.state
-    if not state.is_dir():
+    try:
+        mode = state.stat().st_mode
+    except FileNotFoundError:
         yield _problem(f"state {state}: no such folder; the next run makes it")
-    elif not os.access(state, os.R_OK | os.W_OK | os.X_OK):
-        yield _problem(f"state {state}: not writable")
-    elif state.stat().st_mode & 0o077:
-        yield _problem(f"state {state}: others can look into it; it should have mode 0700")
+    except OSError as error:
+        yield _problem(f"state {state}: {(error.strerror or str(error)).lower()}")
+    else:
+        yield from _check_folder(state, mode)
     if not config.keeper:
         yield from _check_host(config, state_paths(state, config.path))
+
+
+def _check_folder(state: Path, mode: int) -> Iterator[tuple[bool, str]]:
+    if not stat.S_ISDIR(mode):
+        yield _problem(f"state {state}: not a folder")
+    elif not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        yield _problem(f"state {state}: not writable")
+    elif mode & 0o077:
+        yield _problem(f"state {state}: others can look into it; it should have mode 0700")
 
 
 def _check_host(config: Config, paths: StatePaths) -> Iterator[tuple[bool, str]]:
@@ -87,7 +103,7 @@ def _check_host(config: Config, paths: StatePaths) -> Iterator[tuple[bool, str]]
         if config.key is not None:
             check_recipient_kept(paths.folder, config.key)
     except VaultpyError as error:
-        yield _problem(error.message)
+        yield _failure(error)
 
 
 def _check_store(config: Config) -> Iterator[tuple[bool, str]]:
@@ -101,7 +117,7 @@ def _check_store(config: Config) -> Iterator[tuple[bool, str]]:
         if config.signers:
             yield from _check_signers(at.store, config.signers)
     except VaultpyError as error:
-        yield _problem(error.message)
+        yield _failure(error)
 
 
 def _check_signers(store: Store, pins: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
