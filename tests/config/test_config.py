@@ -20,6 +20,7 @@ from vaultpy.config import (
     HookConfig,
     SourceConfig,
     StoreKeyConfig,
+    change_key,
     default_state,
     find_config,
     load_config,
@@ -459,3 +460,22 @@ def test_the_documents_example_loads(tmp_path: Path) -> None:
     assert example
     config = load_config(write(tmp_path, example[1]))
     assert list(config.sources) == ["home"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOP + f"key = {{id = '{uuid.UUID(int=8)}', recipient = 'age1x'}}\n",
+        TOP + '[sources.odd]\npaths = ["/odd"]\nexclude = ["""\n[key]\nid = "a"\nrecipient = "b"\n"""]\n' + KEY,
+        TOP + KEY + "nonsense = 1\n",
+    ],
+    ids=["inline", "in a string", "broken"],
+)
+def test_a_key_that_cannot_be_put_in_is_told_by_the_files_own_name_and_is_not_lost(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    new = uuid.UUID(int=9)
+    with pytest.raises(ConfigError) as caught:
+        change_key(path, StoreKeyConfig(KeyId(new), "age1new"))
+    assert caught.value.message == f"{path}: its [key] cannot be changed by program"
+    assert caught.value.hint == f'the new key is made; write into [key]: id = "{new}" and recipient = "age1new"'
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("config.toml", text)]

@@ -20,27 +20,31 @@ def change_key(path: Path, key: StoreKeyConfig) -> None:
 
     Raises ConfigError where that table is not written in the usual way, and then changes nothing.
     """
-    text = path.read_text(encoding="utf-8")
-    found = _KEY_TABLE.search(text)
-    changed = found[0] if found else ""
-    for name, value in (("id", str(key.id)), ("recipient", key.recipient)):
-        changed, count = re.subn(rf'(?m)^({name}\s*=\s*)"[^"]*"', rf'\g<1>"{value}"', changed)
-        if count != 1:
-            raise ConfigError(
-                f"{path}: its [key] cannot be changed by program",
-                hint=f'write into it: id = "{key.id}" and recipient = "{key.recipient}"',
-            )
-    assert found is not None
+    by_hand = f'the new key is made; write into [key]: id = "{key.id}" and recipient = "{key.recipient}"'
     try:
-        _replace(path, text[: found.start()] + changed + text[found.end() :], key)
+        changed = _change(path.read_text(encoding="utf-8"), key)
+        if changed is None or not _replace(path, changed, key):
+            raise ConfigError(f"{path}: its [key] cannot be changed by program", hint=by_hand)
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be written: {(error.strerror or str(error)).lower()}",
-            hint=f'the new key is made; write into [key]: id = "{key.id}" and recipient = "{key.recipient}"',
+            f"{path}: cannot be written: {(error.strerror or str(error)).lower()}", hint=by_hand
         ) from error
 
 
-def _replace(path: Path, text: str, key: StoreKeyConfig) -> None:
+def _change(text: str, key: StoreKeyConfig) -> str | None:
+    found = _KEY_TABLE.search(text)
+    if found is None:
+        return None
+    changed = found[0]
+    for name, value in (("id", str(key.id)), ("recipient", key.recipient)):
+        changed, count = re.subn(rf'(?m)^({name}\s*=\s*)"[^"]*"', rf'\g<1>"{value}"', changed)
+        if count != 1:
+            return None
+    return text[: found.start()] + changed + text[found.end() :]
+
+
+def _replace(path: Path, text: str, key: StoreKeyConfig) -> bool:
+    """Whether it was done: not where it would not be read as it is meant."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
@@ -48,10 +52,18 @@ def _replace(path: Path, text: str, key: StoreKeyConfig) -> None:
             file.flush()
             os.fchmod(descriptor, path.stat().st_mode & 0o777)
             os.fsync(descriptor)
-        # What is about to take effect is read first, as the next run will read it.
-        if load_config(Path(temporary)).key != key:
-            raise ConfigError(f"{path}: its [key] cannot be changed by program")
+        if not _says(Path(temporary), key):
+            return False
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
     sync_folder(path.parent)
+    return True
+
+
+def _says(path: Path, key: StoreKeyConfig) -> bool:
+    """What is about to take effect is read first, as the next run will read it."""
+    try:
+        return load_config(path).key == key
+    except ConfigError:
+        return False
