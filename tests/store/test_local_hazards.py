@@ -216,3 +216,38 @@ def test_a_root_behind_a_closed_folder_is_denied_not_a_traceback(tmp_path: Path)
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+_FULL = "make room in the store; nothing finished is lost"
+_LIMITS = "raise the limit on open files"
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "hint"),
+    [
+        (errno.ENOSPC, "no space left on device", _FULL),
+        (errno.EMFILE, "too many open files", _LIMITS),
+        (errno.ENFILE, "too many open files in system", _LIMITS),
+    ],
+)
+@pytest.mark.parametrize("verb", ["put a/c", "get a/b", "tell the time"])
+def test_what_fails_says_in_which_store_and_what_to_do(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, verb: str, number: int, said: str, hint: str
+) -> None:
+    store.put("a/b", b"1")
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(StoreError) as caught:
+        {**VERBS, "tell": LocalStore.clock}[verb.split()[0]](store)
+    assert (caught.value.message, caught.value.hint) == (f"store {store.root} cannot {verb}: {said}", hint)
+
+
+def test_a_store_that_cannot_be_opened_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name, call, how in (("loop", LocalStore, "opened"), ("loop/below", create_local, "made")):
+        with pytest.raises(StoreError) as caught:
+            call(tmp_path / name)
+        assert caught.value.message == f"store {tmp_path / name} cannot be {how}: too many levels of symbolic links"

@@ -62,7 +62,7 @@ class LocalStore:
         self.root = root
         self.line = line
         self.url = FileLocation(root).url
-        with _translated("open", str(root)):
+        with _translated(root, "be opened"):
             identity = self._root_identity()
         if identity is None:
             raise NoStore(f"store folder {root} does not exist", hint="check the path, or mount the disk it lies on")
@@ -71,7 +71,7 @@ class LocalStore:
         self._swept = False
 
     def put(self, name: str, body: Body) -> None:
-        with _translated("put", name):
+        with _translated(self.root, f"put {name}"):
             target = self._path(name)
             self._check_root()
             self._sweep()
@@ -83,7 +83,7 @@ class LocalStore:
                     temporary.unlink()
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        with _translated("get", name):
+        with _translated(self.root, f"get {name}"):
             fd = self._open(self._path(name), name)
             try:
                 size = os.fstat(fd).st_size
@@ -97,7 +97,7 @@ class LocalStore:
                 os.close(fd)
 
     def stat(self, name: str) -> ObjectInfo | None:
-        with _translated("stat", name):
+        with _translated(self.root, f"stat {name}"):
             try:
                 found = os.lstat(self._path(name))
             except (FileNotFoundError, NotADirectoryError):
@@ -108,12 +108,12 @@ class LocalStore:
             return ObjectInfo(name, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        with _translated("list", prefix or "everything"):
+        with _translated(self.root, f"list {prefix or 'everything'}"):
             yield from self._walk("", prefix)
             self._check_root()
 
     def delete(self, name: str) -> None:
-        with _translated("delete", name):
+        with _translated(self.root, f"delete {name}"):
             path = self._path(name)
             try:
                 os.unlink(path)
@@ -125,7 +125,7 @@ class LocalStore:
                 _remove_if_empty(path.parent)
 
     def clock(self) -> int:
-        with _translated("read the clock of", "the store"):
+        with _translated(self.root, "tell the time"):
             temporary = self._temporary_path()
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             try:
@@ -291,7 +291,7 @@ class LocalStore:
 
 def create_local(root: Path) -> LocalStore:
     """The store in a folder that is made, with its parents, where it does not exist."""
-    with _translated("make", str(root)):
+    with _translated(root, "be made"):
         missing = [folder for folder in (root, *root.parents) if not folder.exists()]
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in missing:
@@ -391,15 +391,17 @@ def _write_all(fd: int, piece: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _translated(operation: str, name: str) -> Iterator[None]:
+def _translated(root: Path, operation: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"store cannot {operation} {name}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}"
+        said = (os.strerror(error.errno) if error.errno else str(error)).lower()
+        what = f"store {root} cannot {operation}: {said}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreFull(what, hint="make room in the store; nothing finished is lost") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreDenied(what, hint="check who owns the store's folder and how it is mounted") from error
         if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENOENT):
             raise StoreUnavailable(what, hint="check the disk or the mount") from error
-        raise StoreError(what) from error
+        hint = "raise the limit on open files" if error.errno in (errno.EMFILE, errno.ENFILE) else None
+        raise StoreError(what, hint=hint) from error
