@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from restoring import Site
 
-from vaultpy.errors import TargetFull
+from vaultpy.errors import TargetError, TargetFull
+from vaultpy.source.target import TEMPORARY
 
 
 @pytest.fixture
@@ -57,3 +60,29 @@ def test_what_is_in_the_way_is_named(site: Site) -> None:
     (site.back / "folder0/file0/inner").mkdir(parents=True)
     made = dict(site.restore().failed)
     assert made[os.fsencode(site.machine.tree / "folder0/file0")] == "is a directory"
+
+
+@pytest.mark.parametrize("what", ["file", "loop", "below a file"])
+def test_a_target_that_is_no_folder_is_told_and_the_way_out(site: Site, tmp_path: Path, what: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    site.target = tmp_path / ("file/below" if what == "below a file" else what)
+    with pytest.raises(TargetError) as caught:
+        site.restore()
+    assert caught.value.message == f"{site.target}: a link or file is where a directory must be"
+    assert caught.value.hint == "move it away, or restore elsewhere"
+
+
+@pytest.mark.parametrize(("call", "name"), [("apply_metadata", "nothing in it"), ("identity", "link")])
+def test_what_is_lost_while_it_gets_its_metadata_costs_its_path_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch, call: str, name: str
+) -> None:
+    """As a network file system loses a folder that is open, or a link that was just made."""
+
+    def lose(*_: object) -> NoReturn:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), f"{TEMPORARY!r}")
+
+    monkeypatch.setattr(f"vaultpy.ops.restoring.finish.{call}", lose)
+    made = site.restore()
+    assert dict(made.failed)[os.fsencode(site.machine.tree / name)] == "stale file handle"
+    assert (site.back / "folder0/file0").exists()

@@ -61,7 +61,8 @@ class TargetTree:
         # Keyed by the path below the root; the least recently used are closed first.
         self._open: OrderedDict[bytes, int] = OrderedDict()
         with _failing(root):
-            os.makedirs(root, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # what is there instead of a directory, opening it tells
+                os.makedirs(root, exist_ok=True)
             self._root_fd: int | None = os.open(root, _DIRECTORY)
 
     def open_dir(self, parts: Sequence[bytes], *, create: bool = True) -> int:

@@ -22,7 +22,7 @@ from vaultpy.source.apply import (
 )
 from vaultpy.source.attrs import OwnerNames
 from vaultpy.source.place import Owner, Placer
-from vaultpy.source.target import Identity, TargetTree, check_name, identity
+from vaultpy.source.target import Identity, TargetTree, check_name, identity, translate
 
 DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
 
@@ -80,6 +80,8 @@ class Finisher:
                 linked[row.id] = made
         except (TargetError, DamageError, SourceError) as error:
             self._tally.fail(row, error)
+        except OSError as error:
+            self._tally.fail(row, translate(error))
 
     def _place_node(self, dir_fd: int, row: FileAt) -> Identity:
         if row.kind == Kind.SYMLINK:
@@ -125,6 +127,8 @@ class Finisher:
             self._tally.files += 1
         except (TargetError, DamageError) as error:
             self._tally.fail(row, error)
+        except OSError as error:
+            self._tally.fail(row, translate(error))
 
     def _give_flags(self, row: FileAt) -> None:
         """Last of all: what is immutable takes no time, name or second name any more."""
