@@ -104,6 +104,12 @@ class IndexDamaged(IndexDatabaseError):
     """The index is there and is none that can be read: it can be made anew from the store."""
 
 
+class IndexBusy(IndexDatabaseError):
+    """Another process has been at work on the index for as long as was waited."""
+
+    exit_code = 11
+
+
 class IndexChanged(IndexDatabaseError):
     """What is being read in the index was dropped or moved there meanwhile: what was read so far is not all of it."""
 

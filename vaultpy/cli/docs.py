@@ -33,7 +33,7 @@ or several end to end (`1y6mo`); months and years follow the calendar.
 | 3 | the snapshot was made, but something could not be read |
 | 4 | damage was found, or a restore is incomplete |
 | 10 | there is no store at that place |
-| 11 | another run holds the lock |
+| 11 | another run holds the lock, or has been writing the index for half a minute |
 | 12 | no identity was given that opens what has to be opened |
 | 129, 130, 143 | hung up (the terminal was closed), interrupted (Ctrl-C), terminated (SIGTERM) |
 

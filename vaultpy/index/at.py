@@ -88,7 +88,7 @@ def chosen_by_directory(moment: Moment, directories: Iterable[int]) -> Iterator[
     moment.index.run("CREATE TEMP TABLE ranks (directory_id INTEGER PRIMARY KEY, rank INTEGER)")
     moment.index.run_many("INSERT INTO temp.ranks VALUES (?2, ?1)", enumerate(directories))
     sql = f"{_CHOSEN} JOIN temp.ranks r ON r.directory_id = f.directory_id ORDER BY r.rank, f.name"
-    return map(FileAt._make, moment.index.each(sql))
+    return map(FileAt._make, moment.index.each_in_peace(sql))
 
 
 def xattrs_at(moment: Moment, file_id: int) -> tuple[tuple[bytes, bytes], ...]:

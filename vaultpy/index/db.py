@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultpy.durable import sync_folder
-from vaultpy.errors import IndexDamaged, IndexDatabaseError, OtherVersion
+from vaultpy.errors import IndexBusy, IndexDamaged, IndexDatabaseError, OtherVersion
 
 REVISION = "0003"
 """The newest migration: what `create_index` makes and what every other database is brought to."""
@@ -31,15 +31,20 @@ WAL_SINCE = (3, 51, 3)
 HELD_QUERIES = 64
 """Queries for which a lock is held at a time."""
 
+PAGE = 1000
+"""Rows that are taken at once of what was put aside."""
+
 Params = Sequence[Any] | Mapping[str, Any]
 
 
 class Index:
     """An open index.  Not for several threads: its one connection belongs to the thread that opened it."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
         self.path = path
         self._raw = connection
+        self._read_only = read_only
+        self._asides = 0
         self._held: sqlite3.Cursor | None = None
         self._held_for = 0
 
@@ -55,6 +60,28 @@ class Index:
         with _translated(self.path):
             # Not from the cursor itself: a generator left in the middle would close it, after its connection perhaps.
             yield from chain(self._raw.execute(sql, params))
+
+    def each_in_peace(self, sql: str, params: Params = ()) -> Iterator[Any]:
+        """As `each`, for whoever may take long over them, and must not keep a run of this host from writing meanwhile.
+
+        A query holds its lock until its last row is taken, so the rows of an index that others write to are put aside
+        first, in a temporary table.  That is read by pages: as long as any query of a connection is under way, also the locks
+        of those stay that came to their end.
+        """
+        if not self._read_only:
+            return self.each(sql, params)
+        self._asides += 1
+        table = f"temp.aside{self._asides}"
+        self.run(f"CREATE TABLE {table} AS {sql}", params)
+        return self._each_aside(table)
+
+    def _each_aside(self, table: str) -> Iterator[Any]:
+        begin, page = 1, f"SELECT * FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
+        while rows := self.rows(page, (begin, begin + PAGE - 1)):
+            yield from rows
+            begin += PAGE
+        # Not dropped: that fails while another query is under way.
+        self.run(f"DELETE FROM {table}")
 
     def row(self, sql: str, params: Params = ()) -> Any:
         """The first row as a tuple, or None."""
@@ -202,7 +229,7 @@ def _open_read_only(path: Path) -> Index:
     if os.path.exists(f"{path}-journal") and os.access(path, os.W_OK):
         # What a crash left half done can only be rolled back by a writer; nothing else happens here.
         Index(path, _connect(path, "rw")).close()
-    index = Index(path, _connect(path, "ro"))
+    index = Index(path, _connect(path, "ro"), read_only=True)
     try:
         revision = _revision(index)
         if revision != REVISION:
@@ -275,9 +302,15 @@ def _translated(path: Path) -> Iterator[None]:
 
 def _failure(path: Path, error: sqlite3.Error) -> IndexDatabaseError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    kind = IndexDamaged if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else IndexDatabaseError
+    kind = _KINDS.get(code, IndexDatabaseError)
     return kind(f"index {path} failed: {error}", hint=_HINTS.get(code))
 
+
+_KINDS = {
+    sqlite3.SQLITE_CORRUPT: IndexDamaged,
+    sqlite3.SQLITE_NOTADB: IndexDamaged,
+    sqlite3.SQLITE_BUSY: IndexBusy,
+}
 
 _HINTS = {
     sqlite3.SQLITE_FULL: "make room on that disk; nothing finished is lost, the next run goes on",

@@ -15,6 +15,9 @@ from vaultpy.index.at import FILE_COLUMNS, FileAt, Moment
 from vaultpy.index.ids import COUNTER_BITS
 from vaultpy.model import BlobHash, ChunkPlace, Kind
 
+PAGE = 1000
+"""Chunks of a file that are read from the index at once."""
+
 
 class PieceRow(NamedTuple):
     """A chunk that a file needs.
@@ -96,12 +99,12 @@ class Present(NamedTuple):
 
 def wanted_paths(moment: Moment) -> Iterator[Present]:
     """Everything that is wanted but folders."""
-    return map(Present._make, moment.index.each(_PRESENT.format("wanted"), {"directory": Kind.DIRECTORY}))
+    return map(Present._make, moment.index.each_in_peace(_PRESENT.format("wanted"), {"directory": Kind.DIRECTORY}))
 
 
 def right_paths(moment: Moment) -> Iterator[Present]:
     """Everything but folders that should be as the snapshot has it, in the end."""
-    return map(Present._make, moment.index.each(_PRESENT.format("as_snapshot"), {"directory": Kind.DIRECTORY}))
+    return map(Present._make, moment.index.each_in_peace(_PRESENT.format("as_snapshot"), {"directory": Kind.DIRECTORY}))
 
 
 class ChunkOf(NamedTuple):
@@ -117,7 +120,7 @@ class ChunkOf(NamedTuple):
 def chunks_of(moment: Moment, file_id: int) -> Iterator[ChunkOf]:
     """The chunks of one file."""
     offset = 0
-    for size, hash, blob_id, raw_offset in moment.index.each(_CHUNKS_OF, (file_id,)):
+    for size, hash, blob_id, raw_offset, _ in _by_pages(moment, _CHUNKS_OF, file_id):
         yield ChunkOf(offset, size, hash, blob_id, raw_offset)
         offset += size
 
@@ -132,8 +135,17 @@ class StoredChunk(NamedTuple):
 
 def content_of(moment: Moment, file_id: int) -> Iterator[StoredChunk]:
     """What a file's data is made of, in order."""
-    for hash, raw_offset, size, blob, stored_size in moment.index.each(_CONTENT_OF, (file_id,)):
+    for hash, raw_offset, size, blob, stored_size, _ in _by_pages(moment, _CONTENT_OF, file_id):
         yield StoredChunk(ChunkPlace(hash, raw_offset, size), blob, stored_size)
+
+
+def _by_pages(moment: Moment, sql: str, file_id: int) -> Iterator[Any]:
+    """The chunks of one file by their `idx`, the last column: between two pages no lock is held, however long they are read."""
+    rows, begin = list[Any](), 0
+    while begin == 0 or len(rows) == PAGE:
+        rows = moment.index.rows(sql, (file_id, begin, PAGE))
+        yield from rows
+        begin = rows[-1][-1] + 1 if rows else 1
 
 
 def leader_of(moment: Moment, file_id: int) -> int:
@@ -157,7 +169,7 @@ def drop_piece(moment: Moment, file_id: int, chunk: ChunkOf) -> None:
 
 def large_files(moment: Moment) -> Iterator[int]:
     """The wanted files of several chunks."""
-    return (row[0] for row in moment.index.each("SELECT DISTINCT file_id FROM temp.pieces WHERE NOT whole"))
+    return (row[0] for row in moment.index.each_in_peace("SELECT DISTINCT file_id FROM temp.pieces WHERE NOT whole"))
 
 
 def totals(moment: Moment) -> tuple[int, int]:
@@ -193,7 +205,7 @@ def needed_blobs(moment: Moment) -> Iterator[NeededBlob]:
 def pieces_in(moment: Moment, blob: NeededBlob) -> Iterator[tuple[Any, ...]]:
     """PieceRow tuples of the chunks that are needed of a blob, by their place in it."""
     sql = _PIECES if moment.index.value("SELECT plain FROM temp.wanting") else f"{_PLAIN} UNION ALL {_PIECES}"
-    return moment.index.each(f"{sql} ORDER BY 1", {"blob": blob.id})
+    return moment.index.each_in_peace(f"{sql} ORDER BY 1", {"blob": blob.id})
 
 
 def piece_count(moment: Moment, file_id: int) -> int:
@@ -219,18 +231,18 @@ def folders_deepest_first(moment: Moment, depth: Callable[[int], int]) -> Iterat
         "INSERT INTO temp.depths VALUES (?, ?)", ((depth(parent) + (length > 0), id) for parent, length, id in found)
     )
     sql = f"{_WHOLE_ROW} JOIN temp.depths d ON d.id = f.id ORDER BY d.depth DESC, f.directory_id"
-    return map(FileAt._make, index.each(sql))
+    return map(FileAt._make, index.each_in_peace(sql))
 
 
 def nodes(moment: Moment) -> Iterator[FileAt]:
     """What is wanted and has no content, but for folders and second names."""
     values = {"directory": Kind.DIRECTORY, "file": Kind.FILE}
-    return map(FileAt._make, moment.index.each(f"{_OTHER_ROW} {_WITHOUT_CONTENT} ORDER BY f.id", values))
+    return map(FileAt._make, moment.index.each_in_peace(f"{_OTHER_ROW} {_WITHOUT_CONTENT} ORDER BY f.id", values))
 
 
 def second_names(moment: Moment) -> Iterator[FileAt]:
     """The names in hard-link groups that are not the first."""
-    return map(FileAt._make, moment.index.each(f"{_OTHER_ROW} WHERE l.leader <> f.id ORDER BY f.id"))
+    return map(FileAt._make, moment.index.each_in_peace(f"{_OTHER_ROW} WHERE l.leader <> f.id ORDER BY f.id"))
 
 
 def list_names(moment: Moment) -> None:
@@ -251,7 +263,7 @@ def names_in(moment: Moment, directory_id: int) -> set[bytes]:
 def flagged(moment: Moment) -> Iterator[FileAt]:
     """What has file flags, there already or not."""
     sql = f"{_WHOLE_ROW} WHERE f.flags AND f.id IN (SELECT id FROM temp.as_snapshot) ORDER BY f.id"
-    return map(FileAt._make, moment.index.each(sql))
+    return map(FileAt._make, moment.index.each_in_peace(sql))
 
 
 def _still(moment: Moment, row: Any) -> Any:
@@ -355,9 +367,9 @@ _PRESENT = """
     FROM temp.{0} f LEFT JOIN temp.links l ON l.id = f.id WHERE f.kind <> :directory ORDER BY f.id"""
 
 _CHUNKS_OF = """
-    SELECT c.size, c.hash, c.blob_id, c.raw_offset FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id
-    WHERE t.file_id = ? ORDER BY t.idx"""
+    SELECT c.size, c.hash, c.blob_id, c.raw_offset, t.idx FROM file_chunks t JOIN chunks c ON c.id = t.chunk_id
+    WHERE t.file_id = ? AND t.idx >= ? ORDER BY t.idx LIMIT ?"""
 
 _CONTENT_OF = """
-    SELECT c.hash, c.raw_offset, c.size, b.hash, b.stored_size FROM file_content t JOIN chunks c ON c.id = t.chunk_id
-    JOIN blobs b ON b.id = c.blob_id WHERE t.file_id = ? ORDER BY t.idx"""
+    SELECT c.hash, c.raw_offset, c.size, b.hash, b.stored_size, t.idx FROM file_content t JOIN chunks c ON c.id = t.chunk_id
+    JOIN blobs b ON b.id = c.blob_id WHERE t.file_id = ? AND t.idx >= ? ORDER BY t.idx LIMIT ?"""
