@@ -7,10 +7,12 @@ copied to 200 machines makes 200 hosts, not one.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +99,31 @@ def load_host(paths: StatePaths, store: StoreId) -> Host | None:
         if not is_copy or machine == _machine(store):
             return host
     return None
+
+
+def keep_host(paths: StatePaths, store: StoreId, make: Callable[[], Host]) -> tuple[Host, bool]:
+    """The host of this state folder, saved, and whether it is new: where nobody knows one, `make` makes it.
+
+    Of several processes that begin at once, one makes it: what another had signed with a host that was written over would
+    be a stranger's for ever.  Raises as `load_host` and `save_host` do.
+    """
+    make_folder(paths.folder)
+    with _alone(paths.folder):
+        known = load_host(paths, store)
+        host = known or make()
+        save_host(paths, store, host)
+    return host, known is None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, where the file system has locks.  Not the lock of the runs: that is held for hours."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
 
 
 def save_host(paths: StatePaths, store: StoreId, host: Host) -> bool:

@@ -12,7 +12,7 @@ from vaultpy.age import Recipient, parse_recipient
 from vaultpy.config import Config, StoreKeyConfig
 from vaultpy.errors import ConfigError, NoStore, ObjectNotFound, UsageError
 from vaultpy.manifest import hash_bytes
-from vaultpy.state import Host, StatePaths, load_host, make_host, save_host, state_paths
+from vaultpy.state import Host, StatePaths, keep_host, make_host, state_paths
 from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.store.identity import StoreConfig, decode_store_config
@@ -97,7 +97,5 @@ def open_vault(config: Config, *, clock: Clock = time.time_ns, random: Random = 
         )
     at = open_configured(config)
     paths = state_paths(config.state, config.path)
-    known = load_host(paths, config.store_id)
-    host = known or make_host(random)
-    save_host(paths, config.store_id, host)
-    return Vault(config, paths, at, host, clock, random, is_new=known is None)
+    host, is_new = keep_host(paths, config.store_id, partial(make_host, random))
+    return Vault(config, paths, at, host, clock, random, is_new=is_new)

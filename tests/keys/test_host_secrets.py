@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -11,7 +13,7 @@ import pytest
 
 from vaultpy.errors import ConfigError
 from vaultpy.model import StoreId
-from vaultpy.state import load_host, make_folder, make_host, save_host, state_paths
+from vaultpy.state import Host, keep_host, load_host, make_folder, make_host, save_host, state_paths
 
 STORE = StoreId(UUID(int=1))
 
@@ -65,3 +67,25 @@ def test_what_the_system_says_of_the_state_folder_is_said_in_our_words(tmp_path:
     with pytest.raises(ConfigError) as caught:
         make_folder(tmp_path / "file" / "state")
     assert caught.value.message == f"state folder {tmp_path}/file/state cannot be made: not a directory"
+
+
+def test_of_two_first_runs_at_once_one_makes_the_host_and_both_are_it(tmp_path: Path) -> None:
+    """Two sources, each with a timer of its own, on a machine to which a configuration was copied."""
+    paths = state_paths(tmp_path / "state", tmp_path / "config.toml")
+    made, threads = list[Host](), list[threading.Thread]()
+
+    def other() -> None:
+        made.append(keep_host(paths, STORE, partial(make_host, os.urandom))[0])
+
+    def make() -> Host:
+        threads.append(threading.Thread(target=other))
+        threads[0].start()
+        threads[0].join(0.2)  # it has to wait
+        return make_host(os.urandom)
+
+    first, is_new = keep_host(paths, STORE, make)
+    threads[0].join()
+    assert is_new
+    assert {one.id for one in (first, *made)} == {first.id}
+    assert load_host(paths, STORE) is not None
+    assert keep_host(paths, STORE, partial(make_host, os.urandom))[1] is False
