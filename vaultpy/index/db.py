@@ -40,9 +40,12 @@ Params = Sequence[Any] | Mapping[str, Any]
 class Index:
     """An open index.  Not for several threads: its one connection belongs to the thread that opened it."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, *, read_only: bool = False, scratch: bool = False
+    ) -> None:
         self.path = path
         self._raw = connection
+        self._scratch = scratch
         self._read_only = read_only
         self._asides = 0
         self._held: sqlite3.Cursor | None = None
@@ -53,11 +56,11 @@ class Index:
         try:  # not by _translated: this is asked once a folder
             return self._raw.execute(sql, params).fetchall()
         except sqlite3.Error as error:
-            raise _failure(self.path, error) from error
+            raise _failure(self.path, error, self._scratch) from error
 
     def each(self, sql: str, params: Params = ()) -> Iterator[Any]:
         """The rows of a query one by one, for results that may not fit in memory; on a cursor of its own."""
-        with _translated(self.path):
+        with _translated(self.path, self._scratch):
             # Not from the cursor itself: a generator left in the middle would close it, after its connection perhaps.
             yield from chain(self._raw.execute(sql, params))
 
@@ -88,7 +91,7 @@ class Index:
         try:  # not by _translated: this is asked once a chunk
             return self._raw.execute(sql, params).fetchone()
         except sqlite3.Error as error:
-            raise _failure(self.path, error) from error
+            raise _failure(self.path, error, self._scratch) from error
 
     def value(self, sql: str, params: Params = ()) -> Any:
         """The first column of the first row, or None."""
@@ -104,7 +107,7 @@ class Index:
         if self._held is None or self._held_for >= HELD_QUERIES:
             self.let_go()
             if not self._raw.in_transaction:
-                with _translated(self.path):
+                with _translated(self.path, self._scratch):
                     self._held = self._raw.execute("SELECT 1 FROM sqlite_master")
         self._held_for += 1
 
@@ -118,13 +121,13 @@ class Index:
     def run(self, sql: str, params: Params = ()) -> int:
         """Execute a statement; returns the number of rows it touched."""
         self.let_go()
-        with _translated(self.path):
+        with _translated(self.path, self._scratch):
             return self._raw.execute(sql, params).rowcount
 
     def run_many(self, sql: str, params: Iterable[Params]) -> int:
         """Execute a statement once per tuple; returns the number of rows that were touched in all."""
         self.let_go()
-        with _translated(self.path):
+        with _translated(self.path, self._scratch):
             return self._raw.executemany(sql, params).rowcount
 
     @contextlib.contextmanager
@@ -166,7 +169,7 @@ class Index:
 
     def close(self) -> None:
         self.let_go()
-        with _translated(self.path):
+        with _translated(self.path, self._scratch):
             self._raw.close()
 
     def __enter__(self) -> Index:
@@ -181,7 +184,7 @@ def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise IndexDatabaseError(f"index {path} cannot be created: {error.strerror}") from error
+        raise _refused(path, "created", error) from error
     index = Index(path, _connect(path, "rwc"))
     with index.transaction():
         _create_tables(index)
@@ -194,7 +197,7 @@ def create_index(path: Path, meta: Mapping[str, bytes] | None = None) -> Index:
 
 def create_scratch(path: Path) -> Index:
     """Make an index at `path` for what is lost with the process anyway: nothing of it is ever synced."""
-    index = Index(path, _connect(path, "rwc"))
+    index = Index(path, _connect(path, "rwc", scratch=True), scratch=True)
     index.run("PRAGMA synchronous = OFF")
     with index.transaction():
         _create_tables(index)
@@ -206,8 +209,14 @@ def open_index(path: Path, *, read_only: bool = False) -> Index:
 
     Read-only use can fill temporary tables and nothing else; it refuses an older version.
     """
-    if not path.exists():
-        raise IndexDatabaseError(f"index {path} does not exist", hint="bring it back with: vaultpy index rebuild")
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IndexDatabaseError(
+            f"index {path} does not exist", hint="bring it back with: vaultpy index rebuild"
+        ) from error
+    except OSError as error:
+        raise _refused(path, "opened", error) from error
     if read_only:
         return _open_read_only(path)
     index = Index(path, _connect(path, "rw"))
@@ -223,6 +232,11 @@ def open_index(path: Path, *, read_only: bool = False) -> Index:
 
     upgrade(path, revision)
     return Index(path, _connect(path, "rw"))
+
+
+def _refused(path: Path, what: str, error: OSError) -> IndexDatabaseError:
+    said = (error.strerror or str(error)).lower()
+    return IndexDatabaseError(f"index {path} cannot be {what}: {said}", hint=_OWNER_OR_DISK)
 
 
 def _open_read_only(path: Path) -> Index:
@@ -262,9 +276,9 @@ def _table_statements() -> tuple[str, ...]:
     return tuple(filter(None, text.split(";\n")))
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, *, scratch: bool = False) -> sqlite3.Connection:
     uri = f"file:{_uri_quote(str(path.absolute()))}?mode={mode}"
-    with _translated(path):
+    with _translated(path, scratch):
         raw = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=256)
         try:
             _configure(raw)
@@ -293,14 +307,16 @@ def _configure(raw: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(path: Path, scratch: bool) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _failure(path, error) from error
+        raise _failure(path, error, scratch) from error
 
 
-def _failure(path: Path, error: sqlite3.Error) -> IndexDatabaseError:
+def _failure(path: Path, error: sqlite3.Error, scratch: bool) -> IndexDatabaseError:
+    if scratch:  # of no kind: nobody is to make the host's own index anew because of it
+        return IndexDatabaseError(f"scratch index {path} failed: {error}", hint=_SCRATCH_HINT)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     kind = _KINDS.get(code, IndexDatabaseError)
     return kind(f"index {path} failed: {error}", hint=_HINTS.get(code))
@@ -312,9 +328,17 @@ _KINDS = {
     sqlite3.SQLITE_BUSY: IndexBusy,
 }
 
+_OWNER_OR_DISK = "run as the user that the state folder belongs to, and look at its disk"
+
+_SCRATCH_HINT = "make room on that disk, or look at it; TMPDIR may name a folder on another"
+
 _HINTS = {
     sqlite3.SQLITE_FULL: "make room on that disk; nothing finished is lost, the next run goes on",
     sqlite3.SQLITE_CORRUPT: "make it anew from the store: vaultpy index rebuild",
     sqlite3.SQLITE_NOTADB: "make it anew from the store: vaultpy index rebuild",
     sqlite3.SQLITE_BUSY: "another process holds it; try again when that has ended",
+    sqlite3.SQLITE_IOERR: "look at its disk; if that is well again and the index is not: vaultpy index rebuild",
+    sqlite3.SQLITE_CANTOPEN: _OWNER_OR_DISK,
+    sqlite3.SQLITE_READONLY: _OWNER_OR_DISK,
+    sqlite3.SQLITE_PERM: _OWNER_OR_DISK,
 }
