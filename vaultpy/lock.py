@@ -17,6 +17,9 @@ from vaultpy.errors import ConfigError, LockedError
 
 _POLL_SECONDS = 0.2
 
+_NOTE_SECONDS = 1
+"""How long somebody who has just taken the lock may need to say so."""
+
 
 class HeldLock(LockedError):
     """Another process holds the lock; `since` is when it took it, in nanoseconds since 1970 (None: it did not say)."""
@@ -37,7 +40,12 @@ def hold_lock(path: Path, what: str, *, clock: Callable[[], int], wait_seconds: 
             note = json.dumps({"pid": os.getpid(), "what": what, "since": clock()}).encode()
             os.ftruncate(fd, 0)
             os.pwrite(fd, note, 0)
-        yield
+        try:
+            yield
+        finally:
+            # Else whoever is refused before the next holder has said who he is would be told of us.
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
     finally:
         # Closing lets go.  The file stays: removing it would let two processes hold locks on two files of one name.
         os.close(fd)
@@ -61,8 +69,9 @@ def _take(fd: int, wait_seconds: float) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise _held(os.pread(fd, 4096, 0)) from None
+            note = os.pread(fd, 4096, 0)
+            if time.monotonic() >= (deadline if note else deadline + _NOTE_SECONDS):
+                raise _held(note) from None
             time.sleep(_POLL_SECONDS)
 
 

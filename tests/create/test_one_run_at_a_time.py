@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import signal
 import subprocess
 import sys
@@ -60,3 +62,36 @@ def test_a_run_waits_for_the_lock_as_long_as_it_was_told(machine: Machine, holde
     holder.kill()
     machine.create(wait_seconds=5)
     assert machine.comes_back()
+
+
+def test_a_run_that_has_just_taken_the_lock_is_waited_for_until_it_says_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under cron nothing is wrong as long as another run is at work: that has to be known, then."""
+    said, waits = {"pid": 7, "what": "snapshot create", "since": 123}, list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        machine.vault.paths.lock.write_text(json.dumps(said))
+
+    monkeypatch.setattr("vaultpy.lock.time.sleep", sleep)
+    with machine.vault.paths.lock.open("w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        with pytest.raises(HeldLock) as caught:
+            machine.create()
+    assert (caught.value.since, len(waits)) == (123, 1)
+
+
+def test_a_lock_that_says_nothing_is_another_runs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(1000))
+    monkeypatch.setattr("vaultpy.lock.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("vaultpy.lock.time.monotonic", lambda: next(now))
+    with machine.vault.paths.lock.open("w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        with pytest.raises(HeldLock, match="held by another run"):
+            machine.create()
+
+
+def test_a_run_that_ended_is_not_named_as_the_holder(machine: Machine) -> None:
+    machine.snapshot()
+    assert machine.vault.paths.lock.read_bytes() == b""
