@@ -227,6 +227,28 @@ def test_a_standard_error_that_takes_nothing_ends_no_run(program: Program, gone:
     assert (done.returncode, done.stdout) == (0, "ready\nwent on\n")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_that_was_closed_from_the_start_ends_no_run(
+    program: Program, tmp_path: Path, closed: str
+) -> None:
+    """Nor does what is said go into a file that was opened meanwhile, and got the number of the stream."""
+    body = f"""
+kept = open({str(tmp_path / "kept")!r}, "w")
+for number in range(9):
+    print("said"); print("told", file=sys.stderr, flush=True)
+kept.write("whole"); kept.close()
+if sys.stdin.isatty() or sys.stdin.read():
+    return 9
+from vaultpy.errors import DamageError
+raise DamageError("thing: broken")"""
+    command = ["sh", "-c", f'exec "$@" {closed}', "_", *program(body)]
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4
+    assert done.stdout == ("" if ">&-" in closed.split() else "said\n" * 9)
+    assert done.stderr == ("" if "2>&-" in closed else "told\n" * 9 + "vaultpy: thing: broken\n")
+    assert (tmp_path / "kept").read_text() == "whole"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_cannot_tidy_up_within_seconds_is_cut_off(
     program: Program, number: signal.Signals, code: int

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from vaultpy.cli.nowhere import let_go
+from vaultpy.cli.nowhere import let_go, stand_in
 from vaultpy.cli.stopping import Stopped, stoppable
 from vaultpy.errors import VaultpyError
 
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(arguments: Sequence[str]) -> int:
     try:
+        stand_in()
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         from vaultpy.cli.app import run

@@ -1,10 +1,29 @@
-"""Standard streams that nobody reads any more: a closed terminal, a pipe whose reader has ended, a full disk."""
+"""Standard streams that nobody reads, or not any more: closed ones, a terminal that is gone, a pipe whose reader has ended, a
+full disk."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from typing import Any, TextIO
+
+
+def stand_in() -> None:
+    """Put the null device where a standard stream was closed before the run began (`2>&-`).
+
+    Python has no stream there, and the next file that is opened would get its number: what a library or a child prints
+    would go into that.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115  ends with us
+            setattr(sys, name, stream)
 
 
 def let_go(stream: TextIO) -> None:
