@@ -120,7 +120,13 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
                 return
-            sync_folder(path.parent)
+            try:
+                sync_folder(path.parent)
+            except FileNotFoundError:
+                # Somebody else has deleted the last object there, and the folder: that has to last instead.
+                self._check_root()
+                sync_folder(path.parent.parent)
+                return
             if name.startswith(names.METADATA):
                 _remove_if_empty(path.parent)
 
@@ -192,10 +198,11 @@ class LocalStore:
         self._durable_folders.add(folder)
 
     def _place(self, temporary: Path, target: Path, name: str, body: Body) -> None:
-        """Give the temporary file its name, in a folder that whoever deletes its last object may take away meanwhile."""
+        """Give the temporary file its name, in a folder that whoever deletes its last object may take away meanwhile; nor need
+        the object stay that has the name already."""
         for _ in range(_TRIES - 1):
             self._make_folders(target.parent)
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, ObjectNotFound):
                 self._give_name(temporary, target, name, body)
                 return
         self._make_folders(target.parent)
