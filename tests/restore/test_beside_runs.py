@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,6 +32,15 @@ from vaultpy.ops.restoring import archive
 from vaultpy.ops.restoring import restore as restoring
 from vaultpy.ops.restoring.archive import write_tar
 from vaultpy.ops.restoring.restore import Restored, RestoreOptions, restore
+
+DIE = """
+import os, sqlite3, sys
+index = sqlite3.connect(sys.argv[1], isolation_level=None)
+index.execute("PRAGMA cache_size = 1")  # so that it writes before it commits
+index.execute("BEGIN IMMEDIATE")
+index.execute("CREATE TABLE large AS SELECT randomblob(4000) FROM files")
+os._exit(1)
+"""
 
 FILES = 60
 """In some 13 blobs: several times what is under way at once."""
@@ -126,6 +137,22 @@ def test_a_restore_beside_a_run_that_changes_nothing_of_it_goes_on_by_the_index(
         back, told = bring_back(reader, machine, entry, RestoreOptions())
     assert (back.failed, told) == ((), [])
     assert len(list((machine.folder / "target" / machine.tree.relative_to("/")).iterdir())) == FILES
+
+
+def test_a_restore_is_whole_though_a_run_dies_in_the_middle_of_a_commit(machine: Machine) -> None:
+    """What it left in the index can be taken back only by who may write there."""
+    before, entry, path = look(machine.tree), machine.newest(), machine.vault.paths.index
+    during_the_first_fetch(machine, lambda: subprocess.run([sys.executable, "-c", DIE, path], check=False))
+    with own_reader(machine) as reader:
+        back, told = bring_back(reader, machine, entry, RestoreOptions())
+        assert path.with_name(f"{path.name}-journal").exists()
+    assert back.failed == ()
+    assert look(machine.folder / "target" / machine.tree.relative_to("/")).keys() == before.keys()
+    assert told == [
+        f"index {path} was left in the middle of a change by a run that died: going on by the exports in the store"
+    ]
+    with own_reader(machine):
+        assert not path.with_name(f"{path.name}-journal").exists()
 
 
 def in_the_middle(monkeypatch: pytest.MonkeyPatch, module: object, act: Callable[[], None]) -> None:

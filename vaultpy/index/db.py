@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultpy.durable import sync_folder
-from vaultpy.errors import IndexBusy, IndexDamaged, IndexDatabaseError, OtherVersion
+from vaultpy.errors import IndexBusy, IndexChanged, IndexDamaged, IndexDatabaseError, OtherVersion
 
 REVISION = "0003"
 """The newest migration: what `create_index` makes and what every other database is brought to."""
@@ -317,7 +317,10 @@ def _translated(path: Path, scratch: bool) -> Iterator[None]:
 def _failure(path: Path, error: sqlite3.Error, scratch: bool) -> IndexDatabaseError:
     if scratch:  # of no kind: nobody is to make the host's own index anew because of it
         return IndexDatabaseError(f"scratch index {path} failed: {error}", hint=_SCRATCH_HINT)
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_READONLY_ROLLBACK:  # only who opens it to write takes back what the dead one began
+        return IndexChanged(f"index {path} was left in the middle of a change by a run that died", hint=_AGAIN)
+    code &= 0xFF
     kind = _KINDS.get(code, IndexDatabaseError)
     return kind(f"index {path} failed: {error}", hint=_HINTS.get(code))
 
@@ -329,6 +332,8 @@ _KINDS = {
 }
 
 _OWNER_OR_DISK = "run as the user that the state folder belongs to, and look at its disk"
+
+_AGAIN = "run it again, as the user that the state folder belongs to"
 
 _SCRATCH_HINT = "make room on that disk, or look at it; TMPDIR may name a folder on another"
 
