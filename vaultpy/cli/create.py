@@ -22,7 +22,7 @@ from vaultpy.cli.options import (
     limit_upload_option,
 )
 from vaultpy.cli.stopping import tidy_patiently
-from vaultpy.cli.text import json_bytes, json_time
+from vaultpy.cli.text import json_bytes, json_time, printable
 from vaultpy.config import Config, SourceConfig
 from vaultpy.errors import UsageError
 from vaultpy.lock import HeldLock
@@ -161,7 +161,7 @@ def _preview(run: Run, config: Config, chosen: Sequence[SourceConfig]) -> int | 
 
 
 def _problems(problems: Iterable[Problem]) -> list[dict[str, object]]:
-    return [{"path": json_bytes(one.path), "kind": one.kind, "detail": one.detail} for one in problems]
+    return [{"path": json_bytes(one.path), "kind": one.kind, "detail": printable(one.detail)} for one in problems]
 
 
 def worst_code(codes: Iterable[int]) -> int:
@@ -193,7 +193,7 @@ def _document(one: Created) -> dict[str, object]:
         "unchanged": one.unchanged,
         "skipped": one.skipped,
         "problems": _problems(one.problems),
-        "error": one.error.message if one.error else None,
+        "error": printable(one.error.message) if one.error else None,
     }
 
 

@@ -82,6 +82,21 @@ class Run:
         return replace(self, mode=mode, output=Output(mode, sys.stdout, sys.stderr))
 
 
+class NamedPath(click.Path):
+    """A path that somebody named: an empty one would be the folder that the run was started in.
+
+    A list of them in the environment may have empty parts, which name nothing.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        return [part for part in super().split_envvar_value(rv) if part]
+
+
 class Command(click.Command):
     """A click command with an example, that hands its function a Run."""
 
@@ -174,7 +189,7 @@ def _global_options(*, with_store: bool) -> list[click.Parameter]:
     def option(*names: str, **settings: Any) -> click.Parameter:
         return click.Option(names, expose_value=False, callback=remember, **settings)
 
-    path = click.Path(path_type=Path)
+    path = NamedPath(path_type=Path)
     store = option("--store", metavar="URL", help="The store; needs no configuration. file:///… or s3://…")
     return [
         *([store] if with_store else []),

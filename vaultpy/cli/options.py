@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vaultpy.cli.frame import remember
+from vaultpy.cli.frame import NamedPath, remember
 from vaultpy.errors import UsageError
 
 NO_LIMIT = 0
@@ -51,7 +51,7 @@ def _source_path(text: str) -> bytes:
 
     from vaultpy.config import check_source_path
 
-    return check_source_path(os.path.abspath(text))
+    return check_source_path(os.path.abspath(text) if text else text)
 
 
 def _tag(text: str) -> str:
@@ -87,8 +87,8 @@ SOURCE_NAME = Checked("name", _source_name)
 SOURCE_PATH = Checked("path", _source_path)
 TAG = Checked("tag", _tag)
 UUID = Checked("uuid", _uuid)
-FILE = click.Path(path_type=Path)
-RAW_PATH = click.Path(path_type=bytes)
+FILE = NamedPath(path_type=Path)
+RAW_PATH = NamedPath(path_type=bytes)
 
 identity_option = click.option(
     "--identity",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vaultpy.cli.frame import Run, command
+from vaultpy.cli.frame import NamedPath, Run, command
 from vaultpy.cli.options import (
     RAW_PATH,
     identity_option,
@@ -79,7 +79,12 @@ did not take: kind to count), `fates` (what was, or with --dry-run would be, don
 )
 @click.option("--no-xattr", "exclude", metavar="PATTERN", multiple=True, help="None that are named so; repeatable.")
 @click.option("--sparse", is_flag=True, help="Make holes of blocks of zeros.")
-@click.option("--to-tar", metavar="FILE", help="Write a tar archive instead (`-`: standard output); no TARGET then.")
+@click.option(
+    "--to-tar",
+    metavar="FILE",
+    type=NamedPath(),
+    help="Write a tar archive instead (`-`: standard output); no TARGET then.",
+)
 @click.option("--privileged", is_flag=True, help="Give setuid, setgid, capabilities and devices back, too (as root).")
 @identity_option
 @signer_option
@@ -169,7 +174,7 @@ def _document(back: Restored, dry_run: bool) -> dict[str, object]:
         "snapshot": back.snapshot,
         "files": back.files,
         "bytes": back.bytes,
-        "failed": [{"path": json_bytes(path), "why": why} for path, why in back.failed],
+        "failed": [{"path": json_bytes(path), "why": printable(why)} for path, why in back.failed],
         "missed": back.missed,
         "fates": back.fates,
         "deleted": [json_bytes(path) for path in back.deleted],

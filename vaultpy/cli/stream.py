@@ -82,7 +82,7 @@ def to_tar(
             "snapshot": entry.id,
             "files": done.files,
             "bytes": done.size,
-            "failed": [{"path": json_bytes(path), "why": why} for path, why in done.failed],
+            "failed": [{"path": json_bytes(path), "why": printable(why)} for path, why in done.failed],
         }
         run.output.done(document, f"{done.files} files, {format_size(done.size)} from {entry.id} in {place}")
     return 4 if done.failed else None

@@ -90,11 +90,11 @@ def plan_roots(paths: Iterable[bytes], *, one_file_system: bool = False, place_o
 def normalise(path: bytes) -> bytes:
     """The path without doubled or trailing slashes and `.` segments.  Raises UsageError."""
     if not path.startswith(b"/") or b"\0" in path:
-        raise UsageError(f"source path {os.fsdecode(path)!r}: not absolute", hint="begin it with a slash")
+        raise UsageError(f"source path '{os.fsdecode(path)}': not absolute", hint="begin it with a slash")
     segments = [segment for segment in _segments(path) if segment != b"."]
     if b".." in segments:
         # Taking `a/..` away would change the meaning where `a` is a link.
-        raise UsageError(f"source path {os.fsdecode(path)!r}: has '..' in it", hint="write the path without '..'")
+        raise UsageError(f"source path '{os.fsdecode(path)}': has '..' in it", hint="write the path without '..'")
     return b"/" + b"/".join(segments)
 
 

@@ -43,7 +43,7 @@ def check_name(name: bytes) -> None:
     """Raises DamageError for what cannot be the name of one thing in one directory."""
     if name in _NO_NAMES or b"/" in name or b"\0" in name:
         raise DamageError(
-            f"name {os.fsdecode(name)!r}: not a single name, so the snapshot is not one that vaultpy made"
+            f"name '{os.fsdecode(name)}': not a single name, so the snapshot is not one that vaultpy made"
         )
 
 
@@ -105,7 +105,7 @@ class TargetTree:
     def create_symlink(self, dir_fd: int, target: bytes) -> bytes:
         """A symbolic link under a temporary name; `target` is written as it is, whatever it points at."""
         if not target or b"\0" in target:
-            raise DamageError(f"link to {os.fsdecode(target)!r}: no link can say that")
+            raise DamageError(f"link to '{os.fsdecode(target)}': no link can say that")
         return self._make(lambda name: os.symlink(target, name, dir_fd=dir_fd))[1]
 
     def create_node(self, dir_fd: int, kind: Kind, rdev: int = 0) -> bytes:

@@ -184,7 +184,7 @@ def _create_one(
 
 
 def _reasons(problems: Iterable[Problem]) -> str:
-    return "; ".join(sorted({f"{os.fsdecode(one.path)!r}: {one.detail}" for one in problems}))
+    return "; ".join(sorted({f"'{os.fsdecode(one.path)}': {one.detail}" for one in problems}))
 
 
 @dataclass(frozen=True, slots=True)

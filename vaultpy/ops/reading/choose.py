@@ -122,7 +122,7 @@ class _Glob:
 def _joined(path: bytes) -> bytes:
     if not path.startswith(b"/"):
         raise UsageError(
-            f"path {os.fsdecode(path)!r}: not absolute",
+            f"path '{os.fsdecode(path)}': not absolute",
             hint="give it as it was on the machine it comes from; '/*NAME*' finds a part of a name anywhere",
         )
     return b"/" + b"/".join(part for part in path.split(b"/") if part)
@@ -157,7 +157,7 @@ def _match(moment: Moment, tree: Tree, paths: Sequence[bytes]) -> tuple[list[int
     for path in paths:
         if not (globs[path].used if path in globs else plain[path] in used):
             raise UsageError(
-                f"path {os.fsdecode(path)!r}: the snapshot has nothing of that name",
+                f"path '{os.fsdecode(path)}': the snapshot has nothing of that name",
                 hint="`vaultpy snapshot ls SNAPSHOT '/*NAME*'` finds a part of a name anywhere",
             )
     return chosen, needed

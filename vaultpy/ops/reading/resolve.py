@@ -22,8 +22,8 @@ def resolve_snapshot(catalog: Catalog, text: str, source: str | None = None) -> 
     """The one snapshot that `text` names.  Raises UsageError where it names none or several: nothing is guessed."""
     if text == LATEST:
         return max(only_source(catalog, source), key=lambda entry: (entry.seq, entry.id))
-    if "@" in text:
-        name, _, time = text.rpartition("@")
+    name, _, time = text.rpartition("@")
+    if name:
         return _at_time(only_source(catalog, name), time, text)
     return _by_prefix(catalog, text.lower())
 
@@ -43,7 +43,7 @@ def _by_prefix(catalog: Catalog, text: str) -> Entry:
     """By the beginning of an id; that of a snapshot that was repaired since names what stands for it now."""
     if _PREFIX.fullmatch(text) is None:
         raise UsageError(
-            f"snapshot {text!r}: not a name of one",
+            f"snapshot '{text}': not a name of one",
             hint="give the beginning of an id (4 letters or more), latest, or SOURCE@TIME",
         )
     found = [one for one in catalog.entries if str(one.id).startswith(text)]

@@ -89,7 +89,7 @@ def write_file(reader: Reader, entry: Entry, path: bytes, out: BinaryIO) -> int:
         found = list(chosen_by_directory(moment, tree.in_order()))
         if len(found) != 1 or found[0].kind != Kind.FILE:
             raise UsageError(
-                f"path {os.fsdecode(path)!r}: not one regular file", hint="`snapshot ls` shows what there is"
+                f"path '{os.fsdecode(path)}': not one regular file", hint="`snapshot ls` shows what there is"
             )
         fetcher = Fetcher(reader.at.store, [opened.identity])
         return sum(out.write(data) for data in _content(moment, fetcher, found[0]))
