@@ -332,6 +332,21 @@ def test_a_full_disk_behind_standard_output_is_named(home: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "vaultpy: standard output: no space left on device\n")
 
 
+@pytest.mark.parametrize("how", [("cat", "latest", "tree/file"), ("restore", "latest", "--to-tar", "-")])
+def test_a_full_disk_behind_a_stream_of_bytes_is_named(vaultpy: Any, home: Path, how: tuple[str, ...]) -> None:
+    (home / "tree").mkdir()
+    (home / "tree" / "file").write_bytes(bytes(100_000))
+    identity = home / "identity.txt"
+    assert vaultpy("init", "--store", (home / "store").as_uri(), "--new-identity", identity).code == 0
+    assert vaultpy("snapshot", "create", "--path", home / "tree", "--name", "tree").code == 0
+    code = "import sys; from vaultpy.cli.main import main; sys.exit(main())"
+    words = [str(home / word) if "/" in word else word for word in how]
+    command = [sys.executable, "-c", code, "snapshot", *words, "--identity", str(identity)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "vaultpy: standard output: no space left on device\n")
+
+
 def test_usage_errors_exit_2_and_name_the_help(vaultpy: Any) -> None:
     for arguments, says, command in [
         ((), "missing command", "vaultpy"),

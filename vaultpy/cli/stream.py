@@ -22,6 +22,7 @@ from vaultpy.cli.options import (
 )
 from vaultpy.cli.reading import open_snapshot
 from vaultpy.cli.text import json_bytes, printable
+from vaultpy.errors import TargetError, VaultpyError
 from vaultpy.units import format_size
 
 STDOUT = "-"
@@ -55,9 +56,8 @@ def cat(
     """
     from vaultpy.ops.restoring.archive import write_file
 
-    with open_snapshot(run, snapshot, source, identities, signers) as (reader, entry):
-        write_file(reader, entry, path, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+    with open_snapshot(run, snapshot, source, identities, signers) as (reader, entry), _standard_output() as out:
+        write_file(reader, entry, path, out)
     return None
 
 
@@ -89,11 +89,21 @@ def to_tar(
 
 
 @contextlib.contextmanager
-def _open_output(place: str) -> Iterator[BinaryIO]:
-    from vaultpy.errors import TargetError
-
-    if place == STDOUT:
+def _standard_output() -> Iterator[BinaryIO]:
+    try:
         yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read along has seen enough: main ends quietly
+    except OSError as error:  # the store's and the index's own are errors of ours by now
+        raise VaultpyError(f"standard output: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextlib.contextmanager
+def _open_output(place: str) -> Iterator[BinaryIO]:
+    if place == STDOUT:
+        with _standard_output() as out:
+            yield out
         return
     try:
         # For its owner alone: what it holds was not everybody's to read.
