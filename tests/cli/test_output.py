@@ -229,3 +229,12 @@ def test_verbose_shows_every_problem() -> None:
         for n in range(30):
             on_event(problem(n))
     assert len(streams.err.getvalue().splitlines()) == 30
+
+
+@pytest.mark.parametrize("elements", [[], [{"a": 1}], [{"a": 1}, "\u202e"]])
+def test_a_list_at_the_end_of_an_object_is_written_one_by_one(elements: list[object]) -> None:
+    streams = Streams(Mode(json=True))
+    streams.output.show({"one": 1, "id": uuid.UUID(int=5), "all": iter(elements)})
+    written = streams.out.getvalue()
+    assert json.loads(written) == {"one": 1, "id": str(uuid.UUID(int=5)), "all": elements}
+    assert written.isascii() and written.endswith("}\n")

@@ -68,7 +68,8 @@ class Output:
         self._problems = 0
 
     def show(self, document: object, *parts: Part) -> None:
-        """What was asked for: `document` under --json (an iterator becomes a list, one element at a time), else `parts`."""
+        """What was asked for: `document` under --json, else `parts`.  An iterator, as the document or as the last value of
+        its object, becomes a list, one element at a time."""
         with _translated():
             if self._mode.json:
                 self._stdout.writelines(_encode(document))
@@ -156,14 +157,25 @@ def _translated() -> Iterator[None]:
 def _encode(document: object) -> Iterator[str]:
     # ASCII only: equal for every reader, and nothing in it can steer a terminal.
     encode = json.JSONEncoder(default=_as_json).encode
-    if not isinstance(document, Iterator):
-        yield f"{encode(document)}\n"
-        return
+    if isinstance(document, Iterator):
+        yield from _encode_all(document)
+    elif isinstance(document, dict) and isinstance(last := next(reversed(document.values()), None), Iterator):
+        *names, name = document
+        yield "{" + "".join(f"{encode(one)}: {encode(document[one])}, " for one in names) + f"{encode(name)}: "
+        yield from _encode_all(last)
+        yield "}"
+    else:
+        yield encode(document)
+    yield "\n"
+
+
+def _encode_all(elements: Iterator[object]) -> Iterator[str]:
+    encode = json.JSONEncoder(default=_as_json).encode
     opening = "["
-    for element in document:
+    for element in elements:
         yield f"{opening}{encode(element)}"
         opening = ",\n "
-    yield "[]\n" if opening == "[" else "]\n"
+    yield "[]" if opening == "[" else "]"
 
 
 def _as_json(value: object) -> Any:

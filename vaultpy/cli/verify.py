@@ -100,7 +100,7 @@ def verify(
         verified = operate(reader, VerifyRequest(snapshots, every, source, depth, share), on_event)
     _warn(run, verified)
     if verified.findings:
-        run.output.show(_document(verified), *(line for one in verified.findings for line in _finding_lines(one)))
+        run.output.show(_document(verified), (line for one in verified.findings for line in _finding_lines(one)))
     else:
         run.output.done(_document(verified), _summary(verified))
     return verified.exit_code
@@ -153,16 +153,18 @@ def _document(verified: Verified) -> dict[str, object]:
         "unchecked": verified.unchecked,
         "unopened": verified.unopened,
         "notes": verified.notes,
-        "damage": [
-            {
-                "kind": one.kind,
-                "object": one.object,
-                "detail": one.detail,
-                "snapshots": one.snapshots,
-                "files": one.files,
-                "paths": [json_bytes(path) for path in one.paths],
-                "advice": one.advice,
-            }
-            for one in verified.findings
-        ],
+        # Last, and one by one: of a store that is gone there are as many as it had objects.
+        "damage": map(_finding_document, verified.findings),
+    }
+
+
+def _finding_document(one: Finding) -> dict[str, object]:
+    return {
+        "kind": one.kind,
+        "object": one.object,
+        "detail": one.detail,
+        "snapshots": one.snapshots,
+        "files": one.files,
+        "paths": [json_bytes(path) for path in one.paths],
+        "advice": one.advice,
     }

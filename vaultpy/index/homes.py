@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import blake3
+
 from vaultpy.index.db import Index
 from vaultpy.index.ids import COUNTER_BITS
 from vaultpy.index.runs import Run
@@ -33,11 +35,25 @@ def refresh_homes(index: Index, run: Run, *, whole: bool) -> None:
 
 def homes_at(index: Index, source_id: int, seq: int) -> list[tuple[bytes, int]]:
     """Hash and stored size of every blob that the snapshot of that sequence needs, in order of the hashes."""
-    return index.rows(
-        "SELECT b.hash, b.stored_size FROM snapshot_blobs t JOIN blobs b ON b.id = t.blob_id"
-        " WHERE t.source_id = ? AND t.first_seq <= ? AND (t.last_seq IS NULL OR t.last_seq >= ?) ORDER BY b.hash",
-        (source_id, seq, seq),
-    )
+    return index.rows(_HOMES_AT, (source_id, seq, seq))
+
+
+def homes_digest(index: Index, source_id: int, seq: int) -> bytes:
+    """The digest of what `homes_at` gives, of which 10 TB have 40 MB."""
+    return digest_of(index.each(_HOMES_AT, (source_id, seq, seq)))
+
+
+def digest_of(blobs: Iterable[tuple[bytes, int]]) -> bytes:
+    """BLAKE3 over hashes and sizes, in their order."""
+    digest = blake3.blake3()
+    for hash, size in blobs:
+        digest.update(hash + size.to_bytes(8, "big", signed=True))
+    return digest.digest()
+
+
+_HOMES_AT = """
+    SELECT b.hash, b.stored_size FROM snapshot_blobs t JOIN blobs b ON b.id = t.blob_id
+    WHERE t.source_id = ? AND t.first_seq <= ? AND (t.last_seq IS NULL OR t.last_seq >= ?) ORDER BY b.hash"""
 
 
 def has_moved(index: Index, source_id: int, seq: int) -> bool:

@@ -7,8 +7,9 @@ Lies in a scratch database, because a store of terabytes names more than memory 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import AbstractContextManager
+from itertools import islice
 from operator import lt
 from struct import iter_unpack
 from typing import NamedTuple
@@ -16,6 +17,9 @@ from typing import NamedTuple
 from vaultpy.index.content import BadPlace, Place
 from vaultpy.index.db import Index
 from vaultpy.model import BlobHash, ChunkHash, Places
+
+AT_ONCE = 4_096
+"""Objects that are held at once: a snapshot of 10 TB needs 300,000."""
 
 
 class NamedObject(NamedTuple):
@@ -43,11 +47,13 @@ class Inventory:
         for sql in _TABLES:
             index.run(sql)
 
-    def add_objects(self, snapshot: int, objects: Sequence[NamedObject]) -> None:
+    def add_objects(self, snapshot: int, objects: Iterable[NamedObject]) -> None:
         """The snapshot of that number (the caller's own count) needs these objects."""
+        left = iter(objects)
         with self._index.transaction():
-            self._index.run_many(_PUT_NAMED, objects)
-            self._index.run_many(_PUT_NEED, ((snapshot, *one) for one in objects))
+            while some := list(islice(left, AT_ONCE)):
+                self._index.run_many(_PUT_NAMED, some)
+                self._index.run_many(_PUT_NEED, ((snapshot, *one) for one in some))
 
     def add_listing(self, listing: Iterable[tuple[str, int]]) -> None:
         """What the store lists: names and sizes."""
@@ -141,10 +147,10 @@ class Inventory:
         count, size = self._index.row("SELECT count(*), ifnull(sum(size), 0) FROM named")
         return int(count), int(size)
 
-    def not_as_listed(self) -> list[ListedObject]:
+    def not_as_listed(self) -> Iterator[ListedObject]:
         """The objects that were not listed, or with another size than they are named with."""
-        rows = self._index.rows(f"{_NAMED}, listed FROM named WHERE listed IS NOT size ORDER BY name")
-        return [ListedObject(NamedObject(*row[:4]), row[4]) for row in rows]
+        for row in self._index.each(f"{_NAMED}, listed FROM named WHERE listed IS NOT size ORDER BY name"):
+            yield ListedObject(NamedObject(*row[:4]), row[4])
 
     def count_checked(self) -> int:
         return int(self._index.value("SELECT count(*) FROM named WHERE checked = 1"))

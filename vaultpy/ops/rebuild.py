@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vaultpy.age import Identity
@@ -25,7 +25,7 @@ from vaultpy.index.snapshots import Counts, SnapshotRow, State, insert_snapshot,
 from vaultpy.index.sound import check_sound
 from vaultpy.manifest import About, Manifest, decode_about, open_manifest
 from vaultpy.model import ExportRef, SnapshotId, SnapshotState, SourceId
-from vaultpy.ops.reading.moment import add_source, check_blobs, checked_pieces
+from vaultpy.ops.reading.moment import add_source, blobs_digest, check_blobs, checked_pieces
 from vaultpy.ops.reading.reader import fetch_manifest
 from vaultpy.ops.survey import list_metadata
 from vaultpy.signature import MANIFEST_NAMESPACE, Trust, verify
@@ -105,9 +105,17 @@ def _put_aside(path: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
-def own_manifests(vault: Vault) -> tuple[list[Manifest], list[tuple[SnapshotId, str]]]:
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A manifest of this host's, and the digest of its blobs: they are not kept, for all manifests together name too many."""
+
+    manifest: Manifest
+    blobs: bytes
+
+
+def _own_manifests(vault: Vault) -> tuple[list[_Own], list[tuple[SnapshotId, str]]]:
     """The manifests that this host signed, oldest first, and the snapshots of which none could be read."""
-    found: list[Manifest] = []
+    found: list[_Own] = []
     unreadable: list[tuple[SnapshotId, str]] = []
     own = vault.host.signing_key.public_text()
     for snapshot in sorted(list_metadata(vault.store).manifests):
@@ -116,27 +124,30 @@ def own_manifests(vault: Vault) -> tuple[list[Manifest], list[tuple[SnapshotId, 
             # Nothing looks into what another signed: it may be of a newer format, and is none of this index's business.
             if verify(signature, data, MANIFEST_NAMESPACE) == own:
                 trust = Trust(frozenset([own]), False)
-                found.append(open_manifest(data, signature, vault.at.settings.id, snapshot, trust))
+                manifest = open_manifest(data, signature, vault.at.settings.id, snapshot, trust)
+                found.append(_Own(replace(manifest, blobs=()), blobs_digest(manifest)))
         except ObjectNotFound:
             continue  # removed since it was listed
         except DamageError as error:
             unreadable.append((snapshot, error.message))
-    return sorted(found, key=lambda one: (one.sequence, one.snapshot)), unreadable
+    return sorted(found, key=lambda one: (one.manifest.sequence, one.manifest.snapshot)), unreadable
 
 
 def _fill(index: Index, vault: Vault, identities: Sequence[Identity]) -> Rebuilt:
-    manifests, unreadable = own_manifests(vault)
+    own, unreadable = _own_manifests(vault)
+    manifests = [one.manifest for one in own]
     mended = {one.repairs for one in manifests if one.repairs is not None}
     last = {one.source: one.snapshot for one in manifests if one.state == SnapshotState.COMPLETE}
     chains: dict[SourceId, _Chain] = {}
-    for manifest in manifests:
+    for one in own:
+        manifest = one.manifest
         whole = manifest.state == SnapshotState.COMPLETE and manifest.snapshot not in mended
         chain = chains.setdefault(manifest.source, _Chain())
         try:
             with index.transaction():
                 source_id = _take_snapshot(index, manifest, identities, whole)
                 if whole:
-                    chain = _read_chain(index, vault, manifest, identities, chain, source_id)
+                    chain = _read_chain(index, vault, one, identities, chain, source_id)
                     if manifest.snapshot == last[manifest.source]:
                         # Not later: another source's snapshots may have stored its chunks anew, and moved them.
                         check_sound(index, source_id)
@@ -180,9 +191,10 @@ def _take_snapshot(index: Index, manifest: Manifest, identities: Sequence[Identi
 
 
 def _read_chain(
-    index: Index, vault: Vault, manifest: Manifest, identities: Sequence[Identity], before: _Chain, source_id: int
+    index: Index, vault: Vault, own: _Own, identities: Sequence[Identity], before: _Chain, source_id: int
 ) -> _Chain:
     """Bring the source's rows from the snapshot before to this one, by the exports that are new in its chain."""
+    manifest = own.manifest
     known = [ref for ref, _ in before.exports]
     goes_on = bool(known) and list(manifest.exports[: len(known)]) == known
     read = list(before.exports) if goes_on else []
@@ -195,7 +207,7 @@ def _read_chain(
         read.append((ref, counter.size))
     # A run asks which blobs were stored since its parent, because chunks may have moved there.
     index.run(_NOTE_RUN, {"source": source_id, "seq": manifest.sequence})
-    check_blobs(index, source_id, manifest)
+    check_blobs(index, source_id, manifest, own.blobs)
     put_chain(index, manifest.snapshot, read)
     return _Chain(manifest.sequence, tuple(read))
 

@@ -5,7 +5,7 @@ With a key the exports are read, too: then it is known that every file is covere
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from vaultpy.age import Identity
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreDenied, UntrustedSigner
@@ -159,10 +159,11 @@ class Gatherer:
         self.files += files
 
 
-def _objects(manifest: Manifest) -> list[NamedObject]:
-    blobs = [NamedObject(names.blob_name(blob.hash), blob.size, blob.hash) for blob in manifest.blobs]
-    exports = [NamedObject(names.export_name(ref.id), ref.size, ref.blake3, ref.sha256) for ref in manifest.exports]
-    return blobs + exports
+def _objects(manifest: Manifest) -> Iterator[NamedObject]:
+    for blob in manifest.blobs:
+        yield NamedObject(names.blob_name(blob.hash), blob.size, blob.hash)
+    for ref in manifest.exports:
+        yield NamedObject(names.export_name(ref.id), ref.size, ref.blake3, ref.sha256)
 
 
 def compare_keys(store: Store, gathered: Gatherer, faults: Faults) -> None:

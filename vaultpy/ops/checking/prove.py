@@ -8,12 +8,10 @@ what is wrong, if anything is.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import blake3
 
 from vaultpy.age import Identity
 from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreContradiction
@@ -22,7 +20,7 @@ from vaultpy.index.content import chunk_places
 from vaultpy.index.db import Index, create_scratch
 from vaultpy.index.digests import Digests
 from vaultpy.index.examine import Unproven
-from vaultpy.index.homes import homes_at
+from vaultpy.index.homes import homes_digest
 from vaultpy.index.inventory import Inventory
 from vaultpy.index.load import Expected, apply_export
 from vaultpy.index.sound import check_sound, leave_entries
@@ -31,7 +29,7 @@ from vaultpy.index.touched import Touched
 from vaultpy.manifest import Manifest
 from vaultpy.model import ExportRef
 from vaultpy.ops.checking.crew import Crew
-from vaultpy.ops.reading.moment import add_source, checked_pieces, translated
+from vaultpy.ops.reading.moment import add_source, blobs_digest, checked_pieces, translated
 from vaultpy.ops.survey import Metadata
 from vaultpy.store.base import Store
 
@@ -58,8 +56,7 @@ def has_large(metadata: Metadata) -> bool:
 
 
 def claim(manifest: Manifest, identity: Identity) -> Claim:
-    named = ((bytes(blob.hash), blob.size) for blob in manifest.blobs)
-    return Claim(replace(manifest, blobs=()), identity, _hash(named))
+    return Claim(replace(manifest, blobs=()), identity, blobs_digest(manifest))
 
 
 def goes_on(chain: Sequence[Claim], manifest: Manifest) -> bool:
@@ -125,7 +122,7 @@ class _Prover:
             self._applied += 1
         check_sound(scratch, source_id)
         # Files that were left out may have chunks that stay when their blob goes.
-        if scratch.row(_STRAY, (source_id,)) or _hash(homes_at(scratch, source_id, manifest.sequence)) != one.blobs:
+        if scratch.row(_STRAY, (source_id,)) or homes_digest(scratch, source_id, manifest.sequence) != one.blobs:
             raise Unproven
         self._inventory.add_places(chunk_places(scratch))
         return self._left_out + int(scratch.value("SELECT count(*) FROM files"))
@@ -166,13 +163,6 @@ class _Prover:
         path = self._folder / "thin.sqlite"
         self._stack.callback(partial(path.unlink, missing_ok=True))
         return self._stack.enter_context(create_scratch(path))
-
-
-def _hash(blobs: Iterable[tuple[bytes, int]]) -> bytes:
-    digest = blake3.blake3()
-    for hash, size in blobs:
-        digest.update(hash + size.to_bytes(8, "big", signed=True))
-    return digest.digest()
 
 
 _STRAY = """

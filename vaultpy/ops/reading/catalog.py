@@ -9,21 +9,18 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from vaultpy.age import AgeError, Identity
-from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, StoreFormatError, UntrustedSigner, UsageError
+from vaultpy.errors import DamageError, NoIdentity, ObjectNotFound, UntrustedSigner, UsageError
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, all_snapshots
 from vaultpy.manifest import About, Manifest, decode_about
 from vaultpy.model import HostId, KeyId, SnapshotId, SnapshotState, SourceId
 from vaultpy.ops.reading.hurt import Hurt, find_hurt
-from vaultpy.ops.reading.reader import Reader, about_identities, open_wrapped, read_manifest
+from vaultpy.ops.reading.manifests import read_manifests
+from vaultpy.ops.reading.reader import Reader, about_identities, open_wrapped
 from vaultpy.ops.survey import Metadata, list_metadata
 from vaultpy.store.base import ObjectInfo
-
-FETCHES = 8
-"""Manifests fetched at once."""
 
 FUTURE_NS = 24 * 3600 * 1_000_000_000
 """A snapshot signed this much later than the store's clock says is flagged (rule 8)."""
@@ -119,31 +116,24 @@ def _fetch(
     entries: list[Entry] = []
     broken: list[Broken] = []
     openers = _Openers(reader)
-    with ThreadPoolExecutor(FETCHES) as pool:
-        for snapshot, found in zip(wanted, pool.map(lambda one: _read(reader, one), wanted), strict=True):
-            if isinstance(found, Broken):
-                broken.append(found)
-            elif found is not None:
-                manifest, signed = found
-                entry = _from_manifest(manifest, signed, openers, metadata.manifests[snapshot])
-                entries.append(replace(entry, flag=entry.flag or hurt.flag_of_manifest(manifest)))
+    for snapshot, found in read_manifests(reader, wanted):
+        if isinstance(found, Manifest):
+            entry = _from_manifest(found, _is_trusted(reader, found), openers, metadata.manifests[snapshot])
+            entries.append(replace(entry, flag=entry.flag or hurt.flag_of_manifest(found)))
+        elif not isinstance(found, ObjectNotFound):  # that was removed since it was listed
+            broken.append(Broken(snapshot, found.message))
     return entries, broken
 
 
-def _read(reader: Reader, snapshot: SnapshotId) -> tuple[Manifest, bool | None] | Broken | None:
-    try:
-        manifest = read_manifest(reader, snapshot, None)
-    except ObjectNotFound:
-        return None  # removed since it was listed
-    except (DamageError, StoreFormatError) as error:
-        return Broken(snapshot, error.message)
+def _is_trusted(reader: Reader, manifest: Manifest) -> bool | None:
+    """Whether its signer is known; None where nothing says who is."""
     if reader.trust is None:
-        return manifest, None
+        return None
     try:
         reader.trust.check(manifest.signer)
     except UntrustedSigner:
-        return manifest, False
-    return manifest, True
+        return False
+    return True
 
 
 class _Openers:

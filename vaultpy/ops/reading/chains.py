@@ -15,7 +15,7 @@ from vaultpy.index.load import Expected, apply_export
 from vaultpy.index.sound import check_sound
 from vaultpy.manifest import Manifest
 from vaultpy.model import ExportRef, HostId, SourceId
-from vaultpy.ops.reading.moment import add_source, check_blobs, checked_pieces, translated
+from vaultpy.ops.reading.moment import add_source, blobs_digest, check_blobs, checked_pieces, translated
 from vaultpy.store.base import Store
 
 
@@ -54,7 +54,7 @@ class ChainReader:
             for ref in manifest.exports[len(self._applied) :]:
                 self._apply(scratch, source_id, manifest, ref, identities)
             check_sound(scratch, source_id)
-            check_blobs(scratch, source_id, manifest)
+            check_blobs(scratch, source_id, manifest, blobs_digest(manifest))
         except (DamageError, NoIdentity, ObjectNotFound, StoreContradiction) as error:
             self.close()
             raise BadExport(ref, error.message) from error

@@ -24,7 +24,7 @@ from vaultpy.errors import (
 from vaultpy.export import read_export
 from vaultpy.index.at import Moment
 from vaultpy.index.db import Index, create_scratch
-from vaultpy.index.homes import has_moved, homes_at
+from vaultpy.index.homes import digest_of, has_moved, homes_digest
 from vaultpy.index.load import Expected, apply_export, start_chain
 from vaultpy.index.snapshots import State, find_snapshot, source_id_of
 from vaultpy.index.sound import check_sound
@@ -87,7 +87,7 @@ def _own_moment(index: Index, manifest: Manifest, contents: bool) -> Moment | No
         return None
     source_id = source_id_of(index, row.source)
     if contents and (
-        homes_at(index, source_id, row.seq) != _blobs_of(manifest) or has_moved(index, source_id, row.seq)
+        homes_digest(index, source_id, row.seq) != blobs_digest(manifest) or has_moved(index, source_id, row.seq)
     ):
         return None
     return Moment(index, source_id, row.seq)
@@ -153,7 +153,7 @@ def load_snapshot(scratch: Index, store: Store, manifest: Manifest, identities: 
             lines = read_export(checked_pieces(store, ref), identities)
             apply_export(scratch, lines, expected, source_id=source_id, whole=position == 0, close_seq=None)
     check_sound(scratch, source_id)
-    check_blobs(scratch, source_id, manifest)
+    check_blobs(scratch, source_id, manifest, blobs_digest(manifest))
     return Moment(scratch, source_id, manifest.sequence)
 
 
@@ -168,14 +168,15 @@ def add_source(index: Index, manifest: Manifest) -> int:
     return int(known)
 
 
-def check_blobs(index: Index, source_id: int, manifest: Manifest) -> None:
-    """The export and the manifest must name the same blobs, or one of them is not of this snapshot."""
-    if homes_at(index, source_id, manifest.sequence) != _blobs_of(manifest):
+def check_blobs(index: Index, source_id: int, manifest: Manifest, digest: bytes) -> None:
+    """The export and the manifest, whose blobs have this digest, must name the same, or one of them is not of this snapshot."""
+    if homes_digest(index, source_id, manifest.sequence) != digest:
         raise DamageError(f"snapshot {manifest.snapshot}: its export names other blobs than its manifest")
 
 
-def _blobs_of(manifest: Manifest) -> list[tuple[bytes, int]]:
-    return [(bytes(blob.hash), blob.size) for blob in manifest.blobs]
+def blobs_digest(manifest: Manifest) -> bytes:
+    """The digest of the blobs that a manifest names, as `homes_digest` makes it."""
+    return digest_of((blob.hash, blob.size) for blob in manifest.blobs)
 
 
 def checked_pieces(store: Store, ref: ExportRef) -> Iterator[bytes]:

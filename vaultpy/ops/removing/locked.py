@@ -55,15 +55,19 @@ def list_locked(store: Store, now: int) -> list[LockedManifest]:
     ]
 
 
-def read_locked(store: Store, locked: LockedManifest, store_id: StoreId) -> Manifest:
+def fetch_locked(store: Store, locked: LockedManifest) -> tuple[bytes, list[bytes]]:
+    """The bytes of a locked manifest, and of the signatures that there are.  Raises ObjectNotFound, DamageError."""
+    versions = versions_of(store)
+    return versions.get_version(locked.version), list(_get_each(versions, locked.signatures))
+
+
+def open_locked(locked: LockedManifest, data: bytes, signatures: Sequence[bytes], store_id: StoreId) -> Manifest:
     """A locked manifest, with a good signature out of those that there are; who signed it is for the caller to judge.
 
-    Raises DamageError, StoreFormatError, ObjectNotFound.
+    Raises DamageError, StoreFormatError.
     """
-    versions = versions_of(store)
-    data = versions.get_version(locked.version)
     reason: DamageError | None = None
-    for signature in _get_each(versions, locked.signatures):
+    for signature in signatures:
         try:
             return open_manifest(data, signature, store_id, locked.id, None)
         except DamageError as error:

@@ -8,26 +8,24 @@ Manifests that were deleted or overwritten count as long as a lock keeps them (l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from vaultpy.errors import DamageError, ObjectNotFound, StoreFormatError, UntrustedSigner, UsageError, VaultpyError
 from vaultpy.events import OnEvent, StepAdvanced, StepBegan
 from vaultpy.index.snapshots import State, all_snapshots
 from vaultpy.manifest import Manifest
 from vaultpy.model import BlobHash, ExportId, HostId, SnapshotId, SnapshotState, SourceId
-from vaultpy.ops.reading.reader import Reader, read_manifest
+from vaultpy.ops.reading.manifests import fetch_ahead, outcome, read_manifests
+from vaultpy.ops.reading.reader import Reader
 from vaultpy.ops.records import Window, read_records, removed_snapshots
-from vaultpy.ops.removing.locked import LockedManifest, list_locked, read_locked
+from vaultpy.ops.removing.locked import LockedManifest, fetch_locked, list_locked, open_locked
 from vaultpy.ops.survey import Metadata, list_metadata
 from vaultpy.signature import Trust, fingerprint
 
-FETCHES = 8
-"""Manifests fetched at once."""
-
-BATCH = 64
-"""Manifests held in memory at once; one of a large source has megabytes."""
+LOOKS = 4
+"""How often a prune looks, as long as it is always something else that stands in its way."""
 
 _SHOWN = 5
 
@@ -87,9 +85,15 @@ def read_needs(
     # The index before the listing: its host may be at work, and what it published since is in neither then.
     published = _published(reader)
     metadata = reading.read(list_metadata(reader.at.store))
-    if reading.obstacles or _missing(published, metadata, removed):
+    before: set[SnapshotId] = set()
+    for _ in range(LOOKS - 1):
+        standing = {one.id for one in (*reading.obstacles, *_missing(published, metadata, removed))}
+        if standing <= before or not standing & before <= pardon.given_up:
+            break
         # A host puts the signature first, whoever removes takes the manifest first: one in the middle of it is done by
-        # now.  The records are read after the listing, because they come before what they remove goes.
+        # now, and another may have begun.  What stands there twice is not on its way.  The records are read after
+        # the listing, because they come before what they remove goes.
+        before = standing
         published = _published(reader)
         metadata = reading.read(list_metadata(reader.at.store))
         removed = removed_snapshots(read_records(reader.at.store))
@@ -103,9 +107,9 @@ def read_needs(
     ]
     listed = metadata.manifests.keys() | {one.id for one in locked}
     _check_pardon(pardon, reading, listed, {one.id for one in obstacles} | removed)
-    standing = [one for one in obstacles if one.id not in pardon.given_up]
-    if standing:
-        raise _stop(standing)
+    unpardoned = [one for one in obstacles if one.id not in pardon.given_up]
+    if unpardoned:
+        raise _stop(unpardoned)
     return Needs(
         reading.manifests,
         reading.locked,
@@ -156,11 +160,9 @@ class _Reading:
         self._seen |= metadata.manifests.keys()
         wanted = sorted(metadata.manifests.keys() - self.read_whole)
         self._on_event(StepBegan("reading manifests", files_total=len(wanted)))
-        with ThreadPoolExecutor(FETCHES) as pool:
-            for start in range(0, len(wanted), BATCH):
-                for found in pool.map(self._read_one, wanted[start : start + BATCH]):
-                    self._add(found, metadata)
-                self._on_event(StepAdvanced(min(start + BATCH, len(wanted)), 0))
+        for number, (id, found) in enumerate(read_manifests(self._reader, wanted), 1):
+            self._add(self._judge(id, found), metadata)
+            self._on_event(StepAdvanced(number, 0))
         return metadata
 
     def vanished(self, metadata: Metadata, removed: frozenset[SnapshotId]) -> Iterator[_Obstacle]:
@@ -177,40 +179,32 @@ class _Reading:
         """
         obstacles: list[_Obstacle] = []
         whole = set(self.read_whole)
-        with ThreadPoolExecutor(FETCHES) as pool:
-            for start in range(0, len(locked), BATCH):
-                batch = locked[start : start + BATCH]
-                for one, found in zip(batch, pool.map(self._read_one_locked, batch), strict=True):
-                    if isinstance(found, _Obstacle):
-                        obstacles.append(found)
-                        continue
-                    whole.add(one.id)
-                    self.locked += 1
-                    self._need(found, one.version.modified)
+        at = self._reader.at
+        for one, fetched in fetch_ahead(lambda one: fetch_locked(at.store, one), locked):
+            if isinstance(fetched, VaultpyError):
+                found = self._judge(one.id, fetched)
+            else:
+                found = self._judge(one.id, outcome(partial(open_locked, one, *fetched, at.settings.id)))
+            if isinstance(found, _Obstacle):
+                why = f"version {one.version.id} of its manifest is locked: {found.why}"
+                obstacles.append(replace(found, why=why))
+                continue
+            whole.add(one.id)
+            self.locked += 1
+            self._need(found, one.version.modified)
         return [one for one in obstacles if one.signer or one.newer or one.id not in whole]
 
-    def _read_one(self, id: SnapshotId) -> Manifest | _Obstacle:
-        return self._judge(id, lambda: read_manifest(self._reader, id, None))
-
-    def _read_one_locked(self, locked: LockedManifest) -> Manifest | _Obstacle:
-        at = self._reader.at
-        found = self._judge(locked.id, lambda: read_locked(at.store, locked, at.settings.id))
-        if isinstance(found, _Obstacle):
-            return replace(found, why=f"version {locked.version.id} of its manifest is locked: {found.why}")
-        return found
-
-    def _judge(self, id: SnapshotId, read: Callable[[], Manifest]) -> Manifest | _Obstacle:
-        try:
-            manifest = read()
-            if id not in self._pardon.trusted:
-                self._trust.check(manifest.signer)
-        except UntrustedSigner:
-            return _Obstacle(id, "its signer is unknown", signer=fingerprint(manifest.signer))
-        except ObjectNotFound:
+    def _judge(self, id: SnapshotId, found: Manifest | VaultpyError) -> Manifest | _Obstacle:
+        if isinstance(found, ObjectNotFound):
             return _Obstacle(id, "it is listed, and cannot be found")
-        except (DamageError, StoreFormatError) as error:
-            return _Obstacle(id, error.message, newer=isinstance(error, StoreFormatError))
-        return manifest
+        if isinstance(found, VaultpyError):
+            return _Obstacle(id, found.message, newer=isinstance(found, StoreFormatError))
+        try:
+            if id not in self._pardon.trusted:
+                self._trust.check(found.signer)
+        except UntrustedSigner:
+            return _Obstacle(id, "its signer is unknown", signer=fingerprint(found.signer))
+        return found
 
     def _add(self, found: Manifest | _Obstacle, metadata: Metadata) -> None:
         if isinstance(found, _Obstacle):
