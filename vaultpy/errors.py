@@ -137,4 +137,4 @@ class TargetError(VaultpyError):
 
 
 class TargetFull(TargetError):
-    """There is no room left where the restore writes; it stops."""
+    """There is no room left where the restore writes, or nothing left to write with; it stops."""

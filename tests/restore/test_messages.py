@@ -8,13 +8,13 @@ import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from restoring import Site
 
 from vaultpy.errors import TargetError, TargetFull
-from vaultpy.source.target import TEMPORARY
+from vaultpy.source.target import TEMPORARY, identity, open_existing
 
 
 @pytest.fixture
@@ -86,3 +86,40 @@ def test_what_is_lost_while_it_gets_its_metadata_costs_its_path_alone(
     made = site.restore()
     assert dict(made.failed)[os.fsencode(site.machine.tree / name)] == "stale file handle"
     assert (site.back / "folder0/file0").exists()
+
+
+def test_a_lack_of_descriptors_ends_the_restore_instead_of_failing_every_path(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def lack(path: Any, flags: int, *rest: Any, **how: Any) -> int:
+        if how.get("dir_fd") is not None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opened(path, flags, *rest, **how)
+
+    monkeypatch.setattr(os, "open", lack)
+    with pytest.raises(TargetFull) as caught:
+        site.restore(processes=0)
+    assert caught.value.message == f"{site.target}: too many open files"
+    assert caught.value.hint == "raise the limits on open files and memory"
+
+
+def test_a_file_that_is_lost_while_it_is_looked_at_is_lost_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    expected = identity((tmp_path / "file").stat())
+    before = len(os.listdir("/proc/self/fd"))
+
+    def lose(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    dir_fd = os.open(tmp_path, os.O_RDONLY)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", lose)
+        with pytest.raises(TargetError) as caught:
+            open_existing(dir_fd, b"file", expected)
+    os.close(dir_fd)
+    assert caught.value.message == "input/output error"
+    assert len(os.listdir("/proc/self/fd")) == before

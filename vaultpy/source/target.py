@@ -35,6 +35,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_OPEN = 64
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _NODES = {Kind.FIFO: stat.S_IFIFO, Kind.CHARACTER_DEVICE: stat.S_IFCHR, Kind.BLOCK_DEVICE: stat.S_IFBLK}
 _NO_NAMES = frozenset({b"", b".", b".."})
 
@@ -217,9 +218,12 @@ def open_existing(dir_fd: int, name: bytes, expected: Identity, *, write: bool =
     flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with _failing():
         fd = open_unseen(name, flags, dir_fd)  # an access time that was given back is to stay
-    if identity(os.fstat(fd)) != expected or expected[2] != stat.S_IFREG:
-        os.close(fd)
-        raise TargetError("somebody replaced it meanwhile")
+        try:
+            if identity(os.fstat(fd)) != expected or expected[2] != stat.S_IFREG:
+                raise TargetError("somebody replaced it meanwhile")
+        except BaseException:
+            os.close(fd)
+            raise
     return fd
 
 
@@ -298,6 +302,9 @@ def translate(error: OSError, path: bytes = b"") -> TargetError:
     none either.  A TargetFull's never has: it is about all of the target."""
     if error.errno in _FULL:
         return TargetFull(explain(error), hint="make room and run the restore again")
+    if error.errno in _OUR_OWN:
+        # No fault of the path: as one it would be told of thousands that could have been restored.
+        return TargetFull(explain(error), hint="raise the limits on open files and memory")
     shown = f"{os.fsdecode(path)}: " if path else ""
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return TargetError(
