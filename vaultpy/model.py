@@ -85,6 +85,11 @@ class ProblemKind(enum.StrEnum):
     INCONSISTENT = "inconsistent"
     FAILED = "failed"
 
+    @property
+    def is_note(self) -> bool:
+        """Whether it is only what happens in a tree that moves, and makes no run a failure."""
+        return self in (ProblemKind.CHANGED, ProblemKind.VANISHED)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

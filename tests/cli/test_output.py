@@ -223,6 +223,18 @@ def test_many_problems_are_counted_after_the_first_twenty(number: int) -> None:
     assert (f"and {number - 20} more problems" in lines[-1]) == (number > 20)
 
 
+@pytest.mark.parametrize("kind", ProblemKind)
+@pytest.mark.parametrize("mode", [Mode(cron=True), Mode(cron=True, verbose=True), Mode(quiet=True)])
+def test_cron_does_not_mail_what_makes_no_run_a_failure(mode: Mode, kind: ProblemKind) -> None:
+    """Files that vanish or change are met every night, and nobody reads what comes every night."""
+    streams = Streams(mode)
+    with streams.output.following() as on_event:
+        for _ in range(25):
+            on_event(ProblemMet(Problem(b"/a", kind, "why")))
+    silent = mode == Mode(cron=True) and kind in (ProblemKind.VANISHED, ProblemKind.CHANGED)
+    assert (streams.err.getvalue() == "") == silent
+
+
 def test_verbose_shows_every_problem() -> None:
     streams = Streams(Mode(verbose=True))
     with streams.output.following() as on_event:

@@ -121,6 +121,8 @@ class Output:
         match event:
             case Noticed(text, warning):
                 (self.warn if warning else self.note)(text)
+            case ProblemMet(problem) if self._mode.cron and not self._mode.verbose and problem.kind.is_note:
+                pass  # every night, and kept with the snapshot: nobody would read the mail that matters any more
             case ProblemMet(problem):
                 self._problems += 1
                 if self._mode.verbose or self._problems <= _PROBLEMS_SHOWN:

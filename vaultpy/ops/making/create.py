@@ -22,7 +22,7 @@ from vaultpy.index.reuse import Reuse, find_reuse, suspect_files
 from vaultpy.index.runs import Run, begin_run, find_unmended, resume_run
 from vaultpy.index.snapshots import Counts, SnapshotRow, State, ensure_source, find_snapshot
 from vaultpy.lock import hold_lock
-from vaultpy.model import Problem, ProblemKind, SnapshotId, SourceId
+from vaultpy.model import Problem, SnapshotId, SourceId
 from vaultpy.ops.making.changed import has_changed
 from vaultpy.ops.making.commands import CommandSink, commands_of, with_commands, with_top
 from vaultpy.ops.making.compare import Comparer, Sink, Tally
@@ -90,10 +90,7 @@ class Created:
         """0 done, 1 nothing made, 3 something could not be read; vanished and changed files are notes."""
         if self.error is not None:
             return 1 if isinstance(self.error, SourceError) else self.error.exit_code
-        return 3 if any(one.kind in _UNREAD for one in self.problems) else 0
-
-
-_UNREAD = (ProblemKind.UNREADABLE, ProblemKind.MISSING, ProblemKind.INCONSISTENT, ProblemKind.FAILED)
+        return 3 if any(not one.kind.is_note for one in self.problems) else 0
 
 
 def create_snapshots(
@@ -149,7 +146,7 @@ def _outcome(made: Created) -> Outcome:
     whole = Status.UNCHANGED if made.snapshot is None else Status.COMPLETE
     status = Status.INCOMPLETE if made.exit_code else whole
     snapshot = None if made.snapshot is None else made.snapshot.id
-    said = [f"{os.fsdecode(one.path)}: {one.kind}: {one.detail}" for one in made.problems if one.kind in _UNREAD]
+    said = [f"{os.fsdecode(one.path)}: {one.kind}: {one.detail}" for one in made.problems if not one.kind.is_note]
     return Outcome(status, snapshot, "\n".join(said[:PROBLEMS_TOLD]))
 
 

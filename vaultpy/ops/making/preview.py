@@ -10,7 +10,7 @@ from pathlib import Path
 from vaultpy.config import Config, SourceConfig
 from vaultpy.index.db import create_index, open_index
 from vaultpy.index.live import LiveFile, Owners
-from vaultpy.model import Problem, ProblemKind
+from vaultpy.model import Problem
 from vaultpy.ops.making.compare import Comparer, Found, Place
 from vaultpy.ops.making.prepare import own_things
 from vaultpy.ops.making.scope import walk_options
@@ -38,10 +38,7 @@ class Preview:
     @property
     def exit_code(self) -> int:
         """3 where the snapshot would lack something that it should have, else 0."""
-        return 3 if any(one.kind not in _PASSING for one in self.problems) else 0
-
-
-_PASSING = (ProblemKind.VANISHED, ProblemKind.CHANGED)
+        return 3 if any(not one.kind.is_note for one in self.problems) else 0
 
 
 @dataclass(frozen=True, slots=True)
