@@ -10,15 +10,19 @@ import pytest
 from damage import check, check_at_home, lose
 from machine import DAY, Died, Machine
 
+from vaultpy.age import X25519Identity
 from vaultpy.errors import ObjectNotFound
 from vaultpy.events import ignore
-from vaultpy.index.db import open_index
+from vaultpy.index.db import Index, open_index
 from vaultpy.index.snapshots import State
+from vaultpy.keys import load_identities
 from vaultpy.model import SnapshotId
+from vaultpy.ops.keys import add_recipient
+from vaultpy.ops.reading import look as looking
 from vaultpy.ops.reading.catalog import Catalog, read_catalog
 from vaultpy.ops.reading.findings import Depth
-from vaultpy.ops.reading.look import broken_snapshots, lost_snapshots
-from vaultpy.ops.reading.reader import Reader, read_manifest
+from vaultpy.ops.reading.look import broken_snapshots, lost_snapshots, show_snapshot
+from vaultpy.ops.reading.reader import Reader, open_wrapped, read_manifest
 from vaultpy.ops.rebuild import rebuild_index
 from vaultpy.ops.removing.unpublish import remove_snapshots
 from vaultpy.store import names
@@ -167,3 +171,45 @@ def test_records_are_listed_only_where_something_needs_an_explanation(machine: M
     machine.store.forget_calls()
     look(machine)
     assert PURGES not in machine.store.names_of("list")
+
+
+def test_problems_of_a_snapshot_that_the_index_forgets_meanwhile_are_still_shown(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = os.fsencode(machine.folder / "missing")
+    made = machine.create(replace(machine.source, paths=(*machine.source.paths, missing)))
+    assert made.snapshot is not None
+    entry = machine.newest()
+    find = looking.find_snapshot
+
+    def forgotten(index: Index, snapshot: SnapshotId) -> object:
+        monkeypatch.undo()
+        row = find(index, snapshot)
+        remove(machine, snapshot)
+        machine.snapshot()
+        return row
+
+    with open_index(machine.vault.paths.index, read_only=True) as index:
+        reader = replace(machine.reader(), index=index, host=machine.vault.host)
+        monkeypatch.setattr(looking, "find_snapshot", forgotten)
+        shown = show_snapshot(reader, entry)
+    assert shown.problems is not None
+    assert [one.path for one in shown.problems] == [missing]
+
+
+def test_two_recipients_that_are_added_at_once_are_both_there(machine: Machine) -> None:
+    identities = [X25519Identity.generate(os.urandom) for _ in range(2)]
+    mine, others = (one.recipient().to_text() for one in identities)
+    reader, key = machine.reader(), machine.vault.key.id
+    began = list[str]()
+
+    def before(verb: str, name: str) -> None:
+        if verb == "put" and not began:
+            began.append(name)
+            add_recipient(reader, others, key)
+
+    machine.store.before = before
+    add_recipient(reader, mine, key)
+    for one in identities:
+        opens = load_identities(one.to_text().encode(), None)
+        assert open_wrapped(replace(reader, identities=opens), key).identity.to_text() != ""

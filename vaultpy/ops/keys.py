@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vaultpy.config import StoreKeyConfig, change_key
-from vaultpy.errors import DamageError, NoIdentity, StoreError, UsageError
+from vaultpy.errors import DamageError, NoIdentity, ObjectExists, StoreError, UsageError
 from vaultpy.keys import check_recipient, wrap
 from vaultpy.model import KeyId
 from vaultpy.ops.init import add_store_key, write_identity
@@ -15,6 +16,9 @@ from vaultpy.ops.reading.reader import Reader, open_wrapped
 from vaultpy.store import names
 from vaultpy.store.base import Store
 from vaultpy.vault import Vault
+
+RACES = 16
+"""Numbers that are tried for a new form of a key, where others take one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,12 @@ def add_recipient(reader: Reader, recipient: str, key_id: KeyId | None = None) -
     opened = open_wrapped(reader, chosen)
     number = max(forms.get(chosen, [-1])) + 1
     # The host takes it into its manifests from its next run on.
-    reader.at.store.put(names.key_name(chosen, number), wrap(opened.text, form.text))
-    return chosen
+    wrapped = wrap(opened.text, form.text)
+    for other in range(RACES):
+        with contextlib.suppress(ObjectExists):  # somebody else adds one at this moment
+            reader.at.store.put(names.key_name(chosen, number + other), wrapped)
+            return chosen
+    raise StoreError(f"store key {chosen}: others keep adding recipients", hint="try again")
 
 
 def new_key(vault: Vault, recipients: Sequence[str], new_identity: Path | None) -> StoreKeyConfig:

@@ -198,8 +198,11 @@ def _about(manifest: Manifest, identities: Sequence[Identity]) -> About | None:
 
 def _problems(reader: Reader, manifest: Manifest, identities: Sequence[Identity]) -> tuple[Problem, ...] | None:
     """From the index, else from the snapshot's own export, the last of its chain."""
-    if reader.index is not None and find_snapshot(reader.index, manifest.snapshot) is not None:
-        return tuple(get_problems(reader.index, manifest.snapshot))
+    if reader.index is not None:
+        found = get_problems(reader.index, manifest.snapshot)
+        # Only now: a run that forgets the snapshot forgets its problems, too.
+        if find_snapshot(reader.index, manifest.snapshot) is not None:
+            return tuple(found)
     if not identities or not manifest.exports:
         return None
     lines = read_export(checked_pieces(reader.at.store, manifest.exports[-1]), identities)
