@@ -78,8 +78,15 @@ def read_document(data: bytes, what: str) -> Document:
     try:
         found = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise DamageError(f"{what} is not the JSON it should be: {error}") from None
+        raise DamageError(f"{what} is not the JSON it should be: {_explain(error)}") from None
     return record(what)(found)
+
+
+def _explain(error: ValueError | RecursionError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    text = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    return text[:1].lower() + text[1:]
 
 
 def fold(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from functools import partial
 
 from vaultpy.age import Recipient, parse_recipient
 from vaultpy.config import Config, StoreKeyConfig
-from vaultpy.errors import ConfigError, NoStore, ObjectNotFound, UsageError
+from vaultpy.errors import ConfigError, DamageError, NoStore, ObjectNotFound, StoreFormatError, UsageError
 from vaultpy.manifest import hash_bytes
 from vaultpy.state import Host, StatePaths, keep_host, make_host, state_paths
 from vaultpy.store import names
@@ -69,8 +69,17 @@ def open_at(url: str, opener: Callable[[str], Store] = open_store) -> OpenStore:
     try:
         data = get_document(store, names.CONFIG)
     except ObjectNotFound as error:
-        raise NoStore(f"store {store.url} holds no vaultpy store", hint="make one with: vaultpy init") from error
-    return OpenStore(store, decode_store_config(data), hash_bytes(data))
+        raise NoStore(
+            f"store {store.url} holds no vaultpy store",
+            hint="check the path, or mount its disk; a new one is made by: vaultpy init",
+        ) from error
+    try:
+        return OpenStore(store, decode_store_config(data), hash_bytes(data))
+    except StoreFormatError as error:
+        raise StoreFormatError(f"store {store.url}: {error.message}", hint=error.hint) from error
+    except DamageError as error:
+        hint = "bring vaultpy.json back from a copy of the store"
+        raise DamageError(f"store {store.url}: {error.message}", hint=hint) from error
 
 
 def open_configured(config: Config) -> OpenStore:
