@@ -463,6 +463,17 @@ def test_the_documents_example_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('"" = 1\n' + TOP + KEY, '"": unknown setting'),
+        (TOP + KEY + "[sources.'']\npaths = ['/a']\n", "sources.\"\": source name '': not a name"),
+    ],
+)
+def test_an_empty_name_is_seen(tmp_path: Path, text: str, says: str) -> None:
+    assert refusal(tmp_path, text).message.startswith(f"{tmp_path}/config.toml: {says}")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         TOP + f"key = {{id = '{uuid.UUID(int=8)}', recipient = 'age1x'}}\n",

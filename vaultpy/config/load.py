@@ -195,6 +195,10 @@ def _settings_of(kind: type, but: str | None = None) -> list[str]:
     return [field.name for field in fields(kind) if field.name != but]
 
 
+EMPTY = '""'
+"""An empty name, as TOML writes it."""
+
+
 class _Table:
     """One TOML table being read; every failure names the file and the setting."""
 
@@ -205,7 +209,7 @@ class _Table:
                 self.fail(name, "unknown setting", hint=_nearest(name, known))
 
     def fail(self, name: str, problem: str, hint: str | None = None) -> NoReturn:
-        raise ConfigError(f"{self._path}: {self._prefix}{name}: {problem}", hint=hint)
+        raise ConfigError(f"{self._path}: {self._prefix}{name or EMPTY}: {problem}", hint=hint)
 
     def optional(self, name: str, read: Callable[[Any], T]) -> T | None:
         return self.attempt(name, partial(read, self._values[name])) if name in self._values else None
