@@ -59,7 +59,7 @@ def test_what_a_message_quotes_cannot_steer_the_terminal(program: Program) -> No
 
 
 @pytest.mark.parametrize(
-    "raised", ["ValueError('odd')", "FileNotFoundError(2, 'No such file')", "MemoryError()", "RecursionError"]
+    "raised", ["ValueError('odd')", "FileNotFoundError(2, 'No such file')", "RuntimeError('odd')", "RecursionError"]
 )
 def test_a_mistake_of_ours_is_one_line_and_a_private_report(program: Program, tmp_path: Path, raised: str) -> None:
     done = ended(program(f"secret = 'VALUE'\nraise {raised}"), TMPDIR=str(tmp_path))
@@ -79,6 +79,8 @@ def test_a_mistake_of_ours_is_one_line_and_a_private_report(program: Program, tm
         ("OSError(28, 'No space left')", "no space left on device"),
         ("OSError(5, 'Input/output error', '/a/module.py')", "/a/module.py: input/output error"),
         ("OSError(24, 'Too many', b'/a\\x1b')", "/a\\x1b: too many open files"),
+        ("MemoryError()", "out of memory"),
+        ('RuntimeError("can\'t start new thread")', "no thread can be started"),
     ],
 )
 def test_what_the_machine_fails_at_is_no_mistake_of_ours(

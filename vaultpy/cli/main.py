@@ -57,11 +57,8 @@ def _guarded(arguments: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 1  # whoever read along has gone: there is no one to tell
-    except OSError as error:
-        _machine_failed(error)
-        return 1
-    except Exception as error:  # noqa: BLE001  the edge: what gets here is a mistake of ours, and no traceback may show
-        _internal_error(error)
+    except Exception as error:  # noqa: BLE001  the edge: no traceback may show
+        _failed(error)
         return 1
     finally:
         _let_go_of_stdout()
@@ -78,14 +75,23 @@ def _complain(message: str, hint: str | None = None) -> None:
         let_go(sys.stderr)  # no one is listening: the exit code has to say it
 
 
-def _machine_failed(error: OSError) -> None:
+def _failed(error: BaseException) -> None:
     """Say what the system said, where the machine is at fault: a disk may fail at a call that nobody expects to, the reading
     of a module of ours for one.  Any other error is a mistake of ours."""
-    if error.errno not in _MACHINE:
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        _complain(f"{place}{os.strerror(error.errno).lower()}", "look at the disk, its log, and this system's limits")
+    elif isinstance(error, MemoryError):
+        _complain("out of memory", _LIMITS)
+    elif (
+        isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    ):  # Python has no type of its own for it
+        _complain("no thread can be started", _LIMITS)
+    else:
         _internal_error(error)
-        return
-    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-    _complain(f"{place}{os.strerror(error.errno).lower()}", "look at the disk, its log, and this system's limits")
+
+
+_LIMITS = "look at this system's memory, and at the limits that are set (ulimit -a)"
 
 
 _MACHINE = frozenset(
@@ -125,7 +131,7 @@ def _write_report(whole: str) -> str:
 
 def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
     if arguments.exc_value is not None:
-        _internal_error(arguments.exc_value)
+        _failed(arguments.exc_value)
 
 
 def _let_go_of_stdout() -> None:
