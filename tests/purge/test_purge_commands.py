@@ -157,6 +157,7 @@ def test_a_stranger_beside_is_a_warning_of_a_purge(site: Site, vaultpy: Any) -> 
     ran = vaultpy("snapshot purge --keep-last 4")
     assert ran.code == 0
     assert "warning: nothing was recorded for a prune" in ran.err
+    assert ran.err.endswith("one snapshot alone: --trust UUID to believe it, --retire UUID to give it up)\n")
     assert manifests(site) == 5
 
 

@@ -130,7 +130,8 @@ def _purge_code(run: Run, done: Purged) -> int | None:
     that this machine knows not every host of the store: then the keeper records."""
     _warn_refused(run, done.removed)
     if done.stopped is not None:
-        run.output.warn(f"nothing was recorded for a prune: {done.stopped.message}")
+        hint = f" ({done.stopped.hint})" if done.stopped.hint else ""
+        run.output.warn(f"nothing was recorded for a prune: {done.stopped.message}{hint}")
         if not isinstance(done.stopped, UntrustedSigner):
             return done.stopped.exit_code
     return 1 if done.removed.refused and not done.removed.snapshots else None
