@@ -131,7 +131,7 @@ class LocalStore:
                 _remove_if_empty(path.parent)
 
     def clock(self) -> int:
-        with _translated(self.root, "tell the time"):
+        with _translated(self.root, "be written"):
             temporary = self._temporary_path()
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             try:
