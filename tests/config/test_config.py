@@ -382,6 +382,18 @@ def test_no_configuration_says_where_it_was_looked_for_and_how_to_make_one(tmp_p
     assert "vaultpy init" in (caught.value.hint or "")
 
 
+def test_a_configuration_that_cannot_be_looked_at_is_not_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / ".config").symlink_to(".config")
+    own = tmp_path / ".config/vaultpy/config.toml"
+    with pytest.raises(ConfigError) as caught:
+        find_config(None, {"HOME": str(tmp_path)})
+    assert f"looked for {own} (too many levels of symbolic links) and /etc" in caught.value.message
+    for explicit, env in ((own, {}), (None, {"VAULTPY_CONFIG": str(own)})):
+        with pytest.raises(ConfigError) as caught:
+            find_config(explicit, env)
+        assert caught.value.message == f"{own}: cannot be read: too many levels of symbolic links"
+
+
 def test_init_writes_where_the_search_begins_and_refuses_what_is_there(tmp_path: Path) -> None:
     assert new_config_path(None, {"HOME": str(tmp_path)}) == tmp_path / ".config/vaultpy/config.toml"
     assert new_config_path(None, {}) == Path("/etc/vaultpy/config.toml")

@@ -11,6 +11,7 @@ from vaultpy.model import StoreId
 
 SYSTEM_CONFIG = Path("/etc/vaultpy/config.toml")
 SYSTEM_STATE = Path("/var/lib/vaultpy")
+ABSENT = "absent"
 MAKE_ONE = "`vaultpy init` writes one; `--config FILE` or VAULTPY_CONFIG names another"
 
 
@@ -21,14 +22,30 @@ def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
     """
     named, origin = (explicit, "--config") if explicit else (env.get("VAULTPY_CONFIG"), "VAULTPY_CONFIG")
     if named:
-        if not os.path.exists(named):
+        why = _why_not(Path(named))
+        if why == ABSENT:
             raise ConfigError(f"{named}: no such configuration file ({origin})", hint=MAKE_ONE)
+        if why is not None:
+            raise ConfigError(f"{named}: cannot be read: {why}")
         return Path(named)
-    places = default_places(env)
-    for place in places:
-        if os.path.exists(place):
+    looked = []
+    for place in default_places(env):
+        why = _why_not(place)
+        if why is None:
             return place
-    raise ConfigError(f"no configuration found: looked for {' and '.join(map(str, places))}", hint=MAKE_ONE)
+        looked.append(f"{place} ({why})" if why != ABSENT else str(place))
+    raise ConfigError(f"no configuration found: looked for {' and '.join(looked)}", hint=MAKE_ONE)
+
+
+def _why_not(path: Path) -> str | None:
+    """Why there is nothing to read there: ABSENT, or what the system said; None where there is something."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ABSENT
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return None
 
 
 def new_config_path(explicit: Path | None, env: Mapping[str, str]) -> Path:
