@@ -51,6 +51,17 @@ def test_empty_parts_of_the_environments_list_of_identities_name_nothing(vaultpy
     assert (ran.code, ran.out, ran.err) == (0, "x", "")
 
 
+def test_a_path_in_a_snapshot_need_not_be_readable_here(
+    vaultpy: Any, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the path has become on this machine says nothing about the snapshot, nor about who may write to a target."""
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    file = site / "tree" / "file"
+    for words in (("ls", "latest", file), ("cat", "latest", file), ("restore", "latest", site / "tree", file)):
+        ran = vaultpy("snapshot", *words)
+        assert (ran.code, ran.err) == (0, ""), words
+
+
 @pytest.mark.parametrize("name", ["@", "@2024-05-01"])
 def test_a_time_without_a_source_is_no_snapshots_name(vaultpy: Any, site: Path, name: str) -> None:
     ran = vaultpy("snapshot", "show", name)

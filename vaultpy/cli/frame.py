@@ -85,8 +85,12 @@ class Run:
 class NamedPath(click.Path):
     """A path that somebody named: an empty one would be the folder that the run was started in.
 
-    A list of them in the environment may have empty parts, which name nothing.
+    A list of them in the environment may have empty parts, which name nothing.  What is there now is not asked: a path may be
+    one of a snapshot, or to be written, and whoever opens a file says best why it cannot be read.
     """
+
+    def __init__(self, path_type: type[Any] | None = None) -> None:
+        super().__init__(readable=False, path_type=path_type)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not value:
