@@ -83,6 +83,15 @@ def test_programs_that_are_not_there_are_named(vaultpy: Any, config: Path, home:
     ]
 
 
+def test_patterns_that_say_nothing_are_a_problem_before_a_run_meets_them(vaultpy: Any, config: Path) -> None:
+    change(config, "", 'exclude = ["ok", "["]\ndatabases = ["[z-a]"]\n')
+    ran = vaultpy("snapshot", "create", "--config", config)
+    first, second = check(vaultpy, config, 1)["problems"]
+    assert first.startswith("source home: pattern '[': a bracket is not closed")
+    assert second.startswith("source home: pattern '[z-a]': ")
+    assert (ran.code, ran.err) == (2, f"vaultpy: warning: {second}\n")
+
+
 def test_no_sources_are_a_problem_on_a_host(vaultpy: Any, config: Path, home: Path) -> None:
     change(config, f'\n[sources.home]\npaths = ["{home / "documents"}"]\n', "")
     assert ["no sources" in one for one in check(vaultpy, config, 1)["problems"]] == [True]

@@ -65,7 +65,7 @@ def test_cron_mails_what_a_hook_wrote_only_when_it_failed(host: Host, tree: Path
 def test_a_hook_that_must_succeed_and_does_not_is_one_line(host: Host, tree: Path) -> None:
     configure(host, f"[sources.home]\npaths = ['{tree}']\n" + hook("before", "echo no such volume >&2; exit 5"))
     ran = host.must("snapshot", "create", "--cron", code=1)
-    assert ran.err == "vaultpy: warning: hook before: sh: exit code 5: no such volume\n"
+    assert ran.err == "vaultpy: warning: source home: hook before: sh: exit code 5: no such volume\n"
 
 
 def test_hooks_know_the_environment_and_what_happened(host: Host, tree: Path, tmp_path: Path) -> None:

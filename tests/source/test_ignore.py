@@ -108,7 +108,7 @@ def test_a_wrong_line_is_told_and_the_others_hold(tree: bytes) -> None:
     assert with_files(tree) == {b"["}
     [(path, kind, detail)] = problems(tree)
     assert (path, kind) == (tree + b"/" + IGNORE, ProblemKind.UNREADABLE)
-    assert detail.startswith("line 2 is not used: exclude pattern '['")
+    assert detail.startswith("line 2 is not used: pattern '['")
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])

@@ -172,7 +172,8 @@ def worst_code(codes: Iterable[int]) -> int:
 
 def _warn(run: Run, one: Created) -> None:
     if one.error is not None:
-        run.output.warn(one.error.message + (f" ({one.error.hint})" if one.error.hint else ""))
+        about = "" if one.error.message.startswith(f"source {one.source}: ") else f"source {one.source}: "
+        run.output.warn(about + one.error.message + (f" ({one.error.hint})" if one.error.hint else ""))
     for path in one.left_out:
         run.output.note(f"source {one.source}: left out, as it is vaultpy's own: {os.fsdecode(path)}")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from vaultpy.chunker import implementation
 from vaultpy.config import Config, SourceConfig
-from vaultpy.errors import DamageError, ObjectNotFound, VaultpyError
+from vaultpy.errors import DamageError, ObjectNotFound, UsageError, VaultpyError
 from vaultpy.ops.survey import list_metadata
 from vaultpy.ops.wrapped import check_recipient_kept, has_wrapped_keys
 from vaultpy.signature import MANIFEST_NAMESPACE, check_pin, claimed_signer, fingerprint
+from vaultpy.source.filters import compile_filter
 from vaultpy.state import StatePaths, load_host, state_paths
 from vaultpy.store import names
 from vaultpy.store.base import Store
@@ -55,8 +56,8 @@ def _problem(text: str) -> tuple[bool, str]:
     return True, text
 
 
-def _failure(error: VaultpyError) -> tuple[bool, str]:
-    return _problem(error.message + (f" ({error.hint})" if error.hint else ""))
+def _whole(error: VaultpyError) -> str:
+    return error.message + (f" ({error.hint})" if error.hint else "")
 
 
 def _warning(text: str) -> tuple[bool, str]:
@@ -103,7 +104,7 @@ def _check_host(config: Config, paths: StatePaths) -> Iterator[tuple[bool, str]]
         if config.key is not None:
             check_recipient_kept(paths.folder, config.key)
     except VaultpyError as error:
-        yield _failure(error)
+        yield _problem(_whole(error))
 
 
 def _check_store(config: Config) -> Iterator[tuple[bool, str]]:
@@ -117,7 +118,7 @@ def _check_store(config: Config) -> Iterator[tuple[bool, str]]:
         if config.signers:
             yield from _check_signers(at.store, config.signers)
     except VaultpyError as error:
-        yield _failure(error)
+        yield _problem(_whole(error))
 
 
 def _check_signers(store: Store, pins: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
@@ -148,8 +149,17 @@ def _check_programs(source: SourceConfig) -> Iterator[tuple[bool, str]]:
             yield _problem(f"source {source.name}: {name}: {run[0]} is no program")
 
 
+def _check_patterns(source: SourceConfig) -> Iterator[tuple[bool, str]]:
+    for patterns in (source.exclude, source.databases):
+        try:
+            compile_filter(patterns)
+        except UsageError as error:
+            yield _problem(f"source {source.name}: {_whole(error)}")
+
+
 def _check_source(source: SourceConfig) -> Iterator[tuple[bool, str]]:
     yield from _check_programs(source)
+    yield from _check_patterns(source)
     for path in source.paths:
         named = f"source {source.name}: {os.fsdecode(path)}"
         try:

@@ -243,7 +243,7 @@ def _compile(glob: str, text: str) -> re.Pattern[str]:
             return re.compile(whole if whole.startswith("^") else f"^.*{whole}")  # `**/*/**` becomes a mere `/`
     except (ValueError, re.error) as error:
         raise UsageError(
-            f"exclude pattern {text!r}: {error}",
+            f"pattern {text!r}: {error}",
             hint="put a backslash before *, ?, [ and \\ to mean the character itself",
         ) from error
 
