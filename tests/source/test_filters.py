@@ -82,7 +82,7 @@ def test_patterns_that_say_nothing_make_no_filter(patterns: list[str]) -> None:
 
 @pytest.mark.parametrize("pattern", ["[abc", "[z-a]", "x\\", "[[:alpha:]]x", "a/[b"])
 def test_a_pattern_that_does_not_parse_is_named(pattern: str) -> None:
-    with pytest.raises(UsageError, match="^pattern ") as caught:
+    with pytest.raises(UsageError, match=r"^pattern ") as caught:
         compile_filter([pattern])
     assert repr(pattern) in caught.value.message
     assert caught.value.hint
