@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from machine import Machine
 
+from vaultpy.ops.making import compare
 from vaultpy.ops.making.databases import DatabaseTaker
 from vaultpy.source import listing
 from vaultpy.source.listing import Leave, list_folder
@@ -18,6 +21,7 @@ from vaultpy.source.listing import Leave, list_folder
 def portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every directory of more than five names is a large one."""
     monkeypatch.setattr(listing, "PORTION", 5)
+    monkeypatch.setattr(compare, "ROWS_HELD", 5)
 
 
 @pytest.fixture
@@ -66,6 +70,27 @@ def test_all_of_a_large_directory_may_go_and_come_back(machine: Machine, wide: P
         one.write_bytes(one.name.encode())
     machine.snapshot()
     assert machine.comes_back()
+
+
+@pytest.mark.parametrize("left", ["", "00", "sub 12", "22"])
+def test_nearly_all_of_a_large_directory_may_go(machine: Machine, wide: Path, left: str) -> None:
+    """It is then no large one any more, but for its rows."""
+    machine.snapshot()
+    for one in sorted(wide.iterdir()):
+        if one.name != left:
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
+    made = machine.snapshot()
+    assert machine.comes_back()
+    assert made.counts is not None
+    assert machine.create().unchanged == made.counts.files
+
+
+def test_what_was_in_a_large_directory_goes_where_it_is_a_cache_now(machine: Machine, wide: Path) -> None:
+    before = machine.snapshot()
+    (wide / "CACHEDIR.TAG").write_bytes(b"Signature: 8a477f597d28d172789f06886806bc55\n")
+    made = machine.snapshot(replace(machine.source, exclude_caches=True))
+    assert made.counts is not None and before.counts is not None
+    assert made.counts.files == before.counts.files - 23 - 2 * 6 + 1  # the tag itself
 
 
 def test_every_name_comes_once_in_order_whatever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

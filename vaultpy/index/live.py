@@ -31,9 +31,10 @@ LiveRow = tuple[bytes, int, int, int, int, int | None, int, int, int, int | None
 """A LiveFile as the database gives it: a run makes one of each path, and more of it only where something changed."""
 
 
-def files_in(index: Index, directory_id: int) -> dict[bytes, LiveRow]:
-    """The current rows of a directory, by name."""
-    return {row[0]: row for row in index.rows(FILES_IN, (directory_id,))}
+def files_in(index: Index, directory_id: int, most: int) -> dict[bytes, LiveRow] | None:
+    """The current rows of a directory, by name; None if there are more than so many."""
+    rows = index.rows(f"{FILES_IN} LIMIT ?", (directory_id, most + 1))
+    return {row[0]: row for row in rows} if len(rows) <= most else None
 
 
 def parents_in(index: Index, source_id: int) -> set[int]:

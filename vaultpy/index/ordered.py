@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from vaultpy.index.db import Index
 from vaultpy.index.live import FILES_IN, LiveRow
 
@@ -14,10 +16,16 @@ class FilesInOrder:
         self._rows = index.each(f"{FILES_IN} ORDER BY name", (directory_id,))
         self._next = next(self._rows, None)
 
-    def up_to(self, name: bytes | None) -> dict[bytes, LiveRow]:
-        """The rows that were not given yet, up to that name and with it; None: all that are left."""
+    def up_to(self, name: bytes) -> dict[bytes, LiveRow]:
+        """The rows that were not given yet, up to that name and with it."""
         found: dict[bytes, LiveRow] = {}
-        while self._next is not None and (name is None or self._next[0] <= name):
+        while self._next is not None and self._next[0] <= name:
             found[self._next[0]] = self._next
             self._next = next(self._rows, None)
         return found
+
+    def rest(self) -> Iterator[LiveRow]:
+        """The rows that were not given yet, one by one."""
+        while self._next is not None:
+            yield self._next
+            self._next = next(self._rows, None)

@@ -135,10 +135,12 @@ class _Directory:
     rows: dict[bytes, LiveRow] | FilesInOrder
 
 
-def _last_name(folder: Folder) -> bytes | None:
-    """The name up to which a portion of a directory goes; None for the last one."""
-    if not folder.more:
-        return None
+ROWS_HELD = 50_000
+"""Rows of one directory that are held; of one that has more, or comes in portions, those up to the last name of each."""
+
+
+def _last_name(folder: Folder) -> bytes:
+    """The name up to which a portion of a directory goes."""
     return folder.entries[-1][0] if folder.entries else b""
 
 
@@ -174,14 +176,14 @@ class Comparer:
         for directory_id, has_rows in self._coming.values():
             # Announced and never entered (another file system, a cache): the directory stays, what was in it does not.
             if has_rows:
-                self._close_rest(files_in(self._index, directory_id), directories_in(self._index, directory_id))
+                self._close_rest(FilesInOrder(self._index, directory_id).rest())
+                self._close_directories(directories_in(self._index, directory_id))
         return self.tally
 
     def _compare(self, folder: Folder) -> None:
         if self._at is None:
             self._at = self._begin(folder)
         directory_id, children, rows = self._at.id, self._at.children, self._at.rows
-        # Of a directory that comes in portions, only the rows up to the last name of each are held.
         live = rows if isinstance(rows, dict) else rows.up_to(_last_name(folder))
         tally = self.tally
         tally.problems += folder.problems
@@ -193,9 +195,12 @@ class Comparer:
         if self._first is not None:
             entries = self._first.take(folder, directory_id, live, self._is_unchanged)
         self._compare_entries(folder, self._at, entries, live)
+        self._close_rest(live.values())
         if not folder.more:
             self._at = None
-        self._close_rest(live, {} if folder.more else children)
+            if isinstance(rows, FilesInOrder):
+                self._close_rest(rows.rest())
+            self._close_directories(children)
 
     def _compare_entries(
         self, folder: Folder, at: _Directory, entries: Sequence[Entry], live: dict[bytes, LiveRow]
@@ -233,9 +238,8 @@ class Comparer:
         if has_rows:
             self._index.hold()
         children = directories_in(self._index, directory_id) if directory_id in self._parents else {}
-        if folder.more and has_rows:
-            return _Directory(directory_id, children, FilesInOrder(self._index, directory_id))
-        return _Directory(directory_id, children, files_in(self._index, directory_id) if has_rows else {})
+        rows = None if folder.more else files_in(self._index, directory_id, ROWS_HELD) if has_rows else {}
+        return _Directory(directory_id, children, FilesInOrder(self._index, directory_id) if rows is None else rows)
 
     def _announce(self, folder: Folder, parent: _Directory, name: bytes) -> None:
         known = parent.children.pop(name, None)
@@ -259,8 +263,10 @@ class Comparer:
             and row_id not in self._suspects
         )
 
-    def _close_rest(self, live: dict[bytes, LiveRow], children: dict[bytes, int]) -> None:
-        for old in live.values():
+    def _close_rest(self, rows: Iterable[LiveRow]) -> None:
+        for old in rows:
             self._sink.close_file(old[_ID])
+
+    def _close_directories(self, children: dict[bytes, int]) -> None:
         for child_id in children.values():
             self._sink.close_directory(child_id)
