@@ -186,8 +186,8 @@ SABOTAGES = (
     Sabotage(
         "prune goes on beside a manifest that it cannot read",
         "vaultpy/ops/removing/needs.py",
-        "    if standing:\n        raise _stop(standing)",
-        "    if False:\n        raise _stop(standing)",
+        "    if unpardoned:\n        raise _stop(unpardoned)",
+        "    if False:\n        raise _stop(unpardoned)",
         ("tests/purge/test_prune_stops.py",),
     ),
     Sabotage(

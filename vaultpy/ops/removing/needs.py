@@ -135,7 +135,7 @@ def find_retired(complete: Iterable[Place], partial: Iterable[Place]) -> list[Sn
 
 
 class _Reading:
-    """The sums over all manifests, batch by batch, because all of them together may not fit in memory."""
+    """The sums over all manifests, one after the other, because all of them together may not fit in memory."""
 
     def __init__(self, reader: Reader, pardon: Pardon, window: Window, on_event: OnEvent) -> None:
         self._reader, self._pardon, self._on_event = reader, pardon, on_event
