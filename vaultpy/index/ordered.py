@@ -16,13 +16,16 @@ class FilesInOrder:
         self._rows = index.each(f"{FILES_IN} ORDER BY name", (directory_id,))
         self._next = next(self._rows, None)
 
-    def up_to(self, name: bytes) -> dict[bytes, LiveRow]:
-        """The rows that were not given yet, up to that name and with it."""
+    def up_to(self, name: bytes, held: int) -> Iterator[dict[bytes, LiveRow]]:
+        """The rows that were not given yet, up to that name and with it, so many at a time."""
         found: dict[bytes, LiveRow] = {}
         while self._next is not None and self._next[0] <= name:
             found[self._next[0]] = self._next
             self._next = next(self._rows, None)
-        return found
+            if len(found) >= held:
+                yield found
+                found = {}
+        yield found
 
     def rest(self) -> Iterator[LiveRow]:
         """The rows that were not given yet, one by one."""

@@ -184,7 +184,7 @@ class Comparer:
         if self._at is None:
             self._at = self._begin(folder)
         directory_id, children, rows = self._at.id, self._at.children, self._at.rows
-        live = rows if isinstance(rows, dict) else rows.up_to(_last_name(folder))
+        live = rows if isinstance(rows, dict) else self._rows_of(folder, rows)
         tally = self.tally
         tally.problems += folder.problems
         tally.left_out += folder.left_out
@@ -262,6 +262,17 @@ class Comparer:
             and changed is None
             and row_id not in self._suspects
         )
+
+    def _rows_of(self, folder: Folder, rows: FilesInOrder) -> dict[bytes, LiveRow]:
+        """The rows that this portion of a directory has, and some others; of many others most are closed here."""
+        live: dict[bytes, LiveRow] = {}
+        names = {name for name, _ in folder.entries}
+        for some in rows.up_to(_last_name(folder), ROWS_HELD):
+            if len(live) + len(some) > 2 * ROWS_HELD:
+                self._close_rest(row for name, row in live.items() if name not in names)
+                live = {name: row for name, row in live.items() if name in names}
+            live |= some
+        return live
 
     def _close_rest(self, rows: Iterable[LiveRow]) -> None:
         for old in rows:
