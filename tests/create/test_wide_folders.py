@@ -93,6 +93,16 @@ def test_what_was_in_a_large_directory_goes_where_it_is_a_cache_now(machine: Mac
     assert made.counts.files == before.counts.files - 23 - 2 * 6 + 1  # the tag itself
 
 
+def test_the_root_s_own_row_stays_where_rows_come_in_order(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no name, and so is none of the entries."""
+    monkeypatch.setattr(compare, "ROWS_HELD", 0)
+    made = machine.snapshot()
+    again = machine.create()
+    assert made.counts is not None
+    assert again.unchanged == made.counts.files
+    assert machine.value("SELECT count(*) FROM files WHERE last_seq IS NOT NULL") == 0
+
+
 def test_every_name_comes_once_in_order_whatever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number in range(40):

@@ -16,19 +16,8 @@ class FilesInOrder:
         self._rows = index.each(f"{FILES_IN} ORDER BY name", (directory_id,))
         self._next = next(self._rows, None)
 
-    def up_to(self, name: bytes, held: int) -> Iterator[dict[bytes, LiveRow]]:
-        """The rows that were not given yet, up to that name and with it, so many at a time."""
-        found: dict[bytes, LiveRow] = {}
-        while self._next is not None and self._next[0] <= name:
-            found[self._next[0]] = self._next
-            self._next = next(self._rows, None)
-            if len(found) >= held:
-                yield found
-                found = {}
-        yield found
-
-    def rest(self) -> Iterator[LiveRow]:
-        """The rows that were not given yet, one by one."""
-        while self._next is not None:
+    def up_to(self, name: bytes | None) -> Iterator[LiveRow]:
+        """The rows that were not given yet, up to that name and with it; None: all that are left."""
+        while self._next is not None and (name is None or self._next[0] <= name):
             yield self._next
             self._next = next(self._rows, None)

@@ -19,6 +19,7 @@ from vaultpy.index.ordered import FilesInOrder
 from vaultpy.index.record import storable_number, storable_time
 from vaultpy.model import Kind, Problem
 from vaultpy.source.listing import Entry, join
+from vaultpy.source.sqlite import SUFFIXES
 from vaultpy.source.walk import Folder
 
 KINDS = {
@@ -136,11 +137,13 @@ class _Directory:
 
 
 ROWS_HELD = 50_000
-"""Rows of one directory that are held; of one that has more, or comes in portions, those up to the last name of each."""
+"""Rows of one directory that are held; of one that has more, or comes in portions, those of each portion's entries."""
 
 
-def _last_name(folder: Folder) -> bytes:
-    """The name up to which a portion of a directory goes."""
+def _last_name(folder: Folder) -> bytes | None:
+    """The name up to which a portion of a directory goes; None for the last one."""
+    if not folder.more:
+        return None
     return folder.entries[-1][0] if folder.entries else b""
 
 
@@ -176,7 +179,7 @@ class Comparer:
         for directory_id, has_rows in self._coming.values():
             # Announced and never entered (another file system, a cache): the directory stays, what was in it does not.
             if has_rows:
-                self._close_rest(FilesInOrder(self._index, directory_id).rest())
+                self._close_rest(FilesInOrder(self._index, directory_id).up_to(None))
                 self._close_directories(directories_in(self._index, directory_id))
         return self.tally
 
@@ -198,8 +201,6 @@ class Comparer:
         self._close_rest(live.values())
         if not folder.more:
             self._at = None
-            if isinstance(rows, FilesInOrder):
-                self._close_rest(rows.rest())
             self._close_directories(children)
 
     def _compare_entries(
@@ -264,14 +265,17 @@ class Comparer:
         )
 
     def _rows_of(self, folder: Folder, rows: FilesInOrder) -> dict[bytes, LiveRow]:
-        """The rows that this portion of a directory has, and some others; of many others most are closed here."""
+        """The rows of what a portion of a directory has; the others, which can be a million, are closed as they are met.
+
+        Those of a database's journals are held, too: that there are any says how the database was stored.
+        """
+        names = {b"", *(name for name, _ in folder.entries)}  # the root's own row has none
         live: dict[bytes, LiveRow] = {}
-        names = {name for name, _ in folder.entries}
-        for some in rows.up_to(_last_name(folder), ROWS_HELD):
-            if len(live) + len(some) > 2 * ROWS_HELD:
-                self._close_rest(row for name, row in live.items() if name not in names)
-                live = {name: row for name, row in live.items() if name in names}
-            live |= some
+        for row in rows.up_to(_last_name(folder)):
+            if row[0] in names or row[0].endswith(SUFFIXES):
+                live[row[0]] = row
+            else:
+                self._sink.close_file(row[_ID])
         return live
 
     def _close_rest(self, rows: Iterable[LiveRow]) -> None:
